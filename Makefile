@@ -1,0 +1,39 @@
+# `make study` and `make test` set everything up by themselves; see README.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements/lock.txt
+STAMP := $(VENV)/.installed-$(or $(TORCH_BACKEND),default)
+ARGS ?=
+
+.PHONY: study test lint setup lock clean bench
+
+study: setup
+	$(BIN)/maskbench run $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/training.py
+
+setup: $(STAMP)
+
+# The stamp is newer than everything that decides what is installed, so a second call does nothing.
+$(STAMP): $(LOCK) pyproject.toml scripts/setup.sh
+	PYTHON="$(PYTHON)" VENV="$(VENV)" LOCK="$(LOCK)" TORCH_BACKEND="$(TORCH_BACKEND)" sh scripts/setup.sh
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+lock: setup
+	$(BIN)/python -m uv --version >/dev/null 2>&1 || uv --version >/dev/null
+	sh scripts/lock.sh
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

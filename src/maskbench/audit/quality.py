@@ -1,0 +1,100 @@
+"""Measures of a photograph that need its pixels: light, colour, sharpness, fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+#: Side of the thumbnail that confirms candidates for near-duplicates, px.
+THUMBNAIL_SIDE = 16
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Measures of one photograph.
+
+    Attributes:
+        brightness: mean luma (ITU-R BT.601), 0…255.
+        contrast: standard deviation of luma, 0…127.5.
+        saturation: mean saturation of HSV, 0…255.
+        sharpness: variance of the Laplacian of luma, ≥ 0; small for blurred photographs.
+        phash: perceptual hash of 64 bits as 16 hexadecimal digits.
+        pixels_sha256: SHA-256 of size and RGB pixels: equal for equal pictures in different files.
+        thumbnail: (16, 16, 3) uint8.
+    """
+
+    brightness: float
+    contrast: float
+    saturation: float
+    sharpness: float
+    phash: str
+    pixels_sha256: str
+    thumbnail: NDArray[np.uint8]
+
+
+def measure(rgb: Image.Image) -> Quality:
+    """Measure a photograph.
+
+    Args:
+        rgb: mode `RGB`.
+    """
+    luma = rgb.convert("L")
+    pixels = np.asarray(rgb)
+    brightness, contrast = _mean_and_deviation(luma.histogram())
+    side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    digest = hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return Quality(
+        brightness=brightness,
+        contrast=contrast,
+        saturation=saturation_mean(rgb),
+        sharpness=laplacian_variance(np.asarray(luma)),
+        phash=str(imagehash.phash(luma)),  # equals imagehash.phash(rgb): it converts to luma first
+        pixels_sha256=digest.hexdigest(),
+        thumbnail=np.array(rgb.resize(side, Image.Resampling.BOX, reducing_gap=2.0)),
+    )
+
+
+def laplacian_variance(luma: NDArray[np.uint8]) -> float:
+    """Variance of the 4-neighbour Laplacian; edges are repeated, so any size has one.
+
+    Args:
+        luma: (H, W) uint8.
+
+    Returns:
+        ≥ 0, in squared grey levels.
+
+    Source:
+        Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy", sec. 2 (LAPV).
+    """
+    padded = np.pad(luma, 1, mode="edge").astype(np.int16)  # |Laplacian| ≤ 1020 fits
+    laplacian = padded[:-2, 1:-1] + padded[2:, 1:-1]
+    laplacian += padded[1:-1, :-2]
+    laplacian += padded[1:-1, 2:]
+    laplacian -= 4 * padded[1:-1, 1:-1]
+    values = laplacian.ravel().astype(np.float32)
+    mean = float(values.mean(dtype=np.float64))
+    # Squares of integers up to 1020 are exact in float32; the sum is taken in float64.
+    return max(0.0, float(np.square(values).mean(dtype=np.float64)) - mean**2)
+
+
+def saturation_mean(rgb: Image.Image) -> float:
+    """Mean saturation of HSV, 0…255, as Pillow computes it per pixel.
+
+    Args:
+        rgb: mode `RGB`.
+    """
+    return _mean_and_deviation(rgb.convert("HSV").getchannel("S").histogram())[0]
+
+
+def _mean_and_deviation(histogram: list[int]) -> tuple[float, float]:
+    """Exact mean and standard deviation from a histogram of 256 grey levels."""
+    counts = np.array(histogram, dtype=np.float64)
+    levels = np.arange(256, dtype=np.float64)
+    mean = float(counts @ levels / counts.sum())
+    return mean, float(np.sqrt(counts @ (levels - mean) ** 2 / counts.sum()))

@@ -1,0 +1,275 @@
+"""Command line: arguments, messages, exit codes. 0 ok, 1 a check failed, 2 wrong usage, 130 interrupted."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maskbench.config import PRESETS, Config, ConfigError, make_config, merge, parse_setting, read_config_file
+
+if TYPE_CHECKING:
+    from maskbench.rundir import RunDir
+    from maskbench.stages import Context
+
+app = typer.Typer(
+    help="An honest, end-to-end study of face-mask detection: photographs in, two ResNet34s compared, results out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Data = Annotated[
+    str | None, typer.Option("--data", help="`sample`, `kaggle`, or a folder with images/ and annotations/")
+]
+Directory = Annotated[
+    str | None, typer.Argument(metavar="[DIR]", help="dataset: a folder, `sample` or `kaggle` (as --data)")
+]
+RunName = Annotated[str | None, typer.Option("--name", help="name of the run: results/NAME, plots/NAME")]
+Preset = Annotated[str | None, typer.Option("--preset", help=f"size of the study: {', '.join(PRESETS)}")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file laid over the preset")]
+Weights = Annotated[str | None, typer.Option("--weights", help="auto, imagenet, bundled, none, or a file")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="one field, e.g. --set train.epochs=5 (repeatable)")]
+Base = Annotated[Path, typer.Option("--out", help="folder in which results/ and plots/ are kept")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="delete the run of this name and start again")]
+Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+
+
+def main() -> None:
+    """Entry point of the `maskbench` command."""
+    debug = "--debug" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+    except Exception as error:  # the one place where errors become messages
+        code = _explain(error, debug)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Exception, debug: bool) -> int:
+    """Print an error in one line and return the exit code; unknown errors keep their traceback."""
+    from click.exceptions import Abort, ClickException
+
+    if isinstance(error, Abort):
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        return 130
+    if isinstance(error, ClickException):
+        error.show()
+        return error.exit_code
+    if debug:
+        raise error
+    if type(error).__name__ == "AuditFailed":
+        print(f"audit: {error}; see {error.table}", file=sys.stderr)  # type: ignore[attr-defined]
+        return 1
+    if isinstance(error, ConfigError | ValueError | OSError):
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    raise error
+
+
+def default_name(source: str) -> str:
+    """A run's name from its data: the last part of a folder's path, made safe for a file name.
+
+    Example:
+        >>> default_name("/data/Face masks!")
+        'Face-masks'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).resolve().name).strip("-.") or "study"
+
+
+def choose_config(
+    base: Path,
+    *,
+    data: str | None,
+    name: str | None,
+    preset: str | None,
+    config_file: Path | None,
+    weights: str | None,
+    settings: list[str] | None,
+) -> tuple[Config, RunDir]:
+    """The configuration that the options stand for, and the run's folders.
+
+    A run that exists keeps the configuration it has, where the options say nothing else.
+    """
+    from maskbench.rundir import RunDir
+
+    layers: list[dict[str, Any]] = []
+    if config_file:
+        layers.append(read_config_file(config_file))
+    layers += [parse_setting(text) for text in settings or []]
+    if data:
+        layers.append({"data": {"source": data if data in {"sample", "kaggle"} else str(Path(data).resolve())}})
+    if weights:
+        layers.append(
+            {"weights": weights if weights in {"auto", "imagenet", "bundled", "none"} else str(Path(weights).resolve())}
+        )
+    chosen: dict[str, Any] = {}
+    for layer in layers:
+        chosen = merge(chosen, layer)
+    if name:
+        chosen["name"] = name
+    chosen.setdefault("name", default_name(chosen.get("data", {}).get("source", "sample")))
+    folders = RunDir.named(make_config("quick", {"name": chosen["name"]}).name, base)
+    saved = folders.saved_config()
+    if saved and not preset:
+        return make_config(saved.preset, saved.model_dump(mode="json"), chosen), folders
+    return make_config(preset or chosen.pop("preset", "quick"), chosen), folders
+
+
+def _context(config: Config, folders: RunDir) -> Context:
+    from maskbench.stages import Context
+
+    interactive = sys.stdout.isatty()
+    return Context(config, folders, _say, _progress(interactive), interactive)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _progress(interactive: bool) -> Callable[[str], Callable[[int, int], None] | None]:
+    """Progress bars with time left for a person, nothing for a pipe."""
+    if not interactive:
+        return lambda title: None
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    def start(title: str) -> Callable[[int, int], None]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        bar = Progress(*columns, transient=True)
+        task = bar.add_task(title, total=None)
+        bar.start()
+
+        def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            if done >= total:
+                bar.stop()
+
+        return update
+
+    return start
+
+
+def _study(names: list[str] | None, base: Path, overwrite: bool, **options: Any) -> Context:
+    """Run stages of a run: all of them, or those named."""
+    from maskbench import study
+    from maskbench.models.execution import resolve_execution
+    from maskbench.rundir import command_line
+
+    if overwrite:
+        _delete_run(base, options)
+    config, folders = choose_config(base, **options)
+    context = _context(config, folders)
+    with folders.lock():
+        folders.claim(config)
+        folders.record_command(command_line(), resolve_execution(config.train, config.faces.input_size).device)
+        study.run_stages(names or list(study.STAGES), context)
+    return context
+
+
+def _delete_run(base: Path, options: dict[str, Any]) -> None:
+    """Remove a run's folders, if they hold a run and nothing else."""
+    from maskbench.rundir import RunDir, RunError
+
+    source = options["data"] or "sample"
+    folders = RunDir.named(options["name"] or default_name(source), base)
+    if folders.results.exists() and not folders.config_file.is_file():
+        raise RunError(f"{folders.results}: not a run of maskbench (no config.yaml); nothing was deleted")
+    with folders.lock():
+        shutil.rmtree(folders.plots, ignore_errors=True)
+        shutil.rmtree(folders.results)
+
+
+@app.command()
+def run(
+    data: Data = None, name: RunName = None, preset: Preset = None, config: ConfigFile = None,
+    weights: Weights = None, setting: Settings = None, out: Base = Path(), overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Run the whole study; skips what is complete, continues what was interrupted.
+
+    Example: maskbench run --data kaggle --preset quick
+    """
+    context = _study(None, out, overwrite, data=data, name=name, preset=preset, config_file=config,
+                     weights=weights, settings=setting)  # fmt: skip
+    _show_results(context)
+
+
+def _stage_command(stage: str, summary: str, takes_directory: bool) -> None:
+    """Register one subcommand for a stage."""
+
+    def with_directory(
+        directory: Directory = None, data: Data = None, name: RunName = None, preset: Preset = None,
+        config: ConfigFile = None, weights: Weights = None, setting: Settings = None, out: Base = Path(),
+        overwrite: Overwrite = False, debug: Debug = False,
+    ) -> None:  # fmt: skip
+        from maskbench.study import needed_for
+
+        context = _study(needed_for(stage), out, overwrite, data=directory or data, name=name, preset=preset,
+                         config_file=config, weights=weights, settings=setting)  # fmt: skip
+        _show_stage(stage, context)
+
+    def on_run(
+        name: RunName = None, data: Data = None, preset: Preset = None, config: ConfigFile = None,
+        weights: Weights = None, setting: Settings = None, out: Base = Path(), debug: Debug = False,
+    ) -> None:  # fmt: skip
+        context = _study([stage], out, False, data=data, name=name, preset=preset,
+                         config_file=config, weights=weights, settings=setting)  # fmt: skip
+        _show_stage(stage, context)
+
+    command = with_directory if takes_directory else on_run
+    command.__doc__ = summary
+    app.command(stage)(command)
+
+
+_stage_command("audit", "Check a dataset's integrity; exit code 1 when an error stops a study.", True)
+_stage_command("eda", "Describe a dataset: tables and figures.", True)
+_stage_command("split", "Divide faces into train, val and test without leakage.", True)
+_stage_command("train", "Train every arm of a run whose split is there.", False)
+_stage_command("evaluate", "Measure a run's trained arms on the test split.", False)
+_stage_command("report", "Draw a run's figures and write its report.", False)
+
+
+@app.command()
+def sample(
+    directory: Annotated[Path, typer.Argument(help="folder to create")],
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="one parameter, e.g. --set images=40 (repeatable)")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Draw the built-in sample: photographs of synthetic people with annotations and true attributes.
+
+    Example: maskbench sample my-sample --set images=40 --set seed=7
+    """
+    from maskbench.data.sample import generate_sample
+    from maskbench.data.sources import sample_params
+
+    values: dict[str, Any] = {}
+    for text in setting or []:
+        values = merge(values, parse_setting(text))
+    generate_sample(directory, sample_params(values), progress=_progress(sys.stdout.isatty())("sample"))
+    _say(f"sample written to {directory}")
+
+
+def _show_stage(stage: str, context: Context) -> None:
+    """What a person wants to see after one stage."""
+    folder = context.folders.stage(stage)
+    if stage == "audit":
+        from maskbench.audit.summary import terminal_summary
+
+        _say(terminal_summary(folder))
+    if stage in {"evaluate", "report"}:
+        _show_results(context)
+    else:
+        _say(f"{stage}: files in {folder}" + (f", figures in {context.folders.plots}" if stage == "eda" else ""))
+
+
+def _show_results(context: Context) -> None:
+    """The small table of results, and where the report is."""
+    from maskbench.report.terminal import print_results
+
+    print_results(context.folders.results)

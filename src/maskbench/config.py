@@ -1,0 +1,296 @@
+"""The study's configuration: typed, strict, frozen; presets; every threshold with its reason.
+
+A configuration is a preset, overridden by a YAML file, overridden by the command line. Unknown or
+ill-typed fields fail with a message that names the field. `Config.model_dump(mode="json")` is what a
+run saves, complete, and what its stages are keyed by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from maskbench.storage import read_yaml
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+
+
+class ConfigError(ValueError):
+    """The configuration is wrong; the message names the field, in one line per field."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataConfig(_Section):
+    """Where the photographs come from and what their labels mean."""
+
+    source: str = Field("sample", min_length=1, description="`sample`, `kaggle`, or a dataset folder")
+    label_map: dict[str, str] = Field(
+        default_factory=dict, description="label in the XML -> class name; several labels may share one"
+    )
+    classes: tuple[str, ...] = Field((), description="class order; empty: names found, sorted")
+    sample: dict[str, Any] = Field(default_factory=dict, description="parameters of the built-in sample")
+
+    @model_validator(mode="after")
+    def _classes_are_distinct(self) -> DataConfig:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes: a name stands there twice")
+        if len(self.classes) == 1:
+            raise ValueError("classes: a study needs at least two classes")
+        return self
+
+
+class AuditConfig(_Section):
+    """Thresholds of the audit."""
+
+    tiny_px: float = Field(4.0, ge=0, description="a box side below this is reported: a 4 px face has 16 pixels in all")
+    near_duplicate_bits: int = Field(
+        6, ge=0, le=64, description="perceptual hashes differing in at most this many of 64 bits are near-duplicates"
+    )
+    max_pixels: int = Field(
+        50_000_000, ge=1, description="an image header promising more is a decompression bomb: not decoded"
+    )
+
+
+class EdaConfig(_Section):
+    """Settings of the descriptive statistics."""
+
+    bootstrap: int = Field(500, ge=0, description="resamples of photographs for confidence intervals")
+    confidence: float = Field(0.95, gt=0, lt=1)
+    heatmap_cells: int = Field(40, ge=4, le=400, description="cells along each side of spatial heatmaps")
+
+
+class SplitConfig(_Section):
+    """How faces are divided."""
+
+    strategy: Literal["grouped", "random"] = Field(
+        "grouped", description="`random` splits faces and leaks: for measuring what leakage does"
+    )
+    fractions: tuple[float, float, float] = Field((0.70, 0.15, 0.15), description="train, val, test")
+    seed: int = Field(0, ge=0)
+    folds: int = Field(20, ge=3, description="grouped stratified folds dealt to the three sides")
+
+    @model_validator(mode="after")
+    def _fractions_sum_to_one(self) -> SplitConfig:
+        if min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-6:
+            raise ValueError("fractions: three positive shares that sum to 1 are needed")
+        return self
+
+
+class FacesConfig(_Section):
+    """How a face is cut out and presented to a model."""
+
+    margin: float = Field(0.25, ge=0, le=2, description="context on each side, as a share of the box's longer side")
+    input_size: int = Field(64, ge=32, le=512, description="side of the square model input in px")
+    mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="RGB mean (ImageNet)")
+    std: tuple[float, float, float] = Field((0.229, 0.224, 0.225), description="RGB standard deviation (ImageNet)")
+
+
+class ArmConfig(_Section):
+    """What is compared: an implementation with an initialisation."""
+
+    name: Name
+    implementation: str = Field(min_length=1)
+    initialisation: Literal["random", "pretrained"]
+
+
+class AugmentConfig(_Section):
+    """Augmentation, drawn per batch on the device; sized for faces of about 20 px."""
+
+    flip: Share = Field(0.5, description="probability of a horizontal flip")
+    rotate_degrees: float = Field(10.0, ge=0, le=180)
+    scale: float = Field(0.15, ge=0, lt=1, description="zoom by a factor in [1 - s, 1 + s]")
+    translate: Share = Field(0.08, description="shift by up to this share of the crop")
+    brightness: float = Field(0.3, ge=0, le=1)
+    contrast: float = Field(0.3, ge=0, le=1)
+    saturation: float = Field(0.3, ge=0, le=1)
+    blur: Share = Field(0.1, description="probability of a Gaussian blur")
+    rescale: Share = Field(0.3, description="probability of shrinking to 8…32 px and back: tiny faces from large ones")
+    erase: Share = Field(0.0, description="probability of erasing a random rectangle")
+
+
+class TrainConfig(_Section):
+    """One protocol for every arm."""
+
+    epochs: int = Field(12, ge=1)
+    batch_size: int = Field(32, ge=2)
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_share: Share = Field(0.15, description="share of all steps over which the rate rises linearly")
+    final_rate_share: Share = Field(0.01, description="the cosine ends at this share of the peak rate")
+    loss: Literal["cross_entropy", "class_balanced", "focal"] = "class_balanced"
+    class_balance_beta: float = Field(0.999, ge=0, lt=1, description="Cui et al. 2019, eq. 2")
+    focal_gamma: float = Field(2.0, ge=0)
+    label_smoothing: float = Field(0.05, ge=0, lt=1)
+    balanced_sampler: bool = False
+    regime: Literal["full", "frozen", "gradual", "discriminative"] = "full"
+    layer_decay: float = Field(0.7, gt=0, le=1, description="discriminative: rate factor per depth group from the head")
+    unfreeze_every: int = Field(1, ge=1, description="gradual: epochs between unfreezing one more depth group")
+    gradient_clip: float = Field(1.0, ge=0, description="largest global gradient norm; 0: no clipping")
+    weight_average: float = Field(
+        0.0, ge=0, lt=1, description="decay of the exponential moving average of the weights; 0: none"
+    )
+    patience: int = Field(0, ge=0, description="epochs without a better validation macro-F1 before stopping; 0: never")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    memory_format: Literal["auto", "channels_last", "contiguous"] = Field(
+        "auto", description="auto: by device, precision and input size, as measured in benchmarks/"
+    )
+    zero_init_residual: bool = Field(False, description="zero the last batch-norm gain of each block (random starts)")
+    gradient_interval: int = Field(20, ge=0, description="steps between gradient-flow rows; 0: never")
+    resume_seconds: float = Field(
+        20.0, ge=0, description="least time between resume checkpoints (250 MB each), written at the end of an epoch"
+    )
+    moving_average: float = Field(0.95, ge=0, lt=1, description="decay of the loss's moving average")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    augment: AugmentConfig = AugmentConfig()
+
+
+class EvaluateConfig(_Section):
+    """How predictions are made: the same on validation while training and on the test split."""
+
+    batch_size: int = Field(128, ge=1)
+    flip_average: bool = Field(False, description="average the logits of a face and its mirror image")
+
+
+class ReportConfig(_Section):
+    """Figures."""
+
+    dpi: int = Field(130, ge=50, le=600)
+
+
+STUDY_ARMS = (
+    ArmConfig(name="manual-random", implementation="manual", initialisation="random"),
+    ArmConfig(name="torchvision-pretrained", implementation="torchvision", initialisation="pretrained"),
+)
+
+
+class Config(_Section):
+    """Everything that defines a study."""
+
+    name: Name = "study"
+    preset: str = "quick"
+    data: DataConfig = DataConfig()
+    audit: AuditConfig = AuditConfig()
+    eda: EdaConfig = EdaConfig()
+    split: SplitConfig = SplitConfig()
+    faces: FacesConfig = FacesConfig()
+    arms: tuple[ArmConfig, ...] = STUDY_ARMS
+    weights: str = Field("auto", min_length=1, description="`auto`, `imagenet`, `bundled`, `none` or a file")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _arms_and_seeds_are_distinct(self) -> Config:
+        names = [arm.name for arm in self.arms]
+        if not names:
+            raise ValueError("arms: at least one is needed")
+        if len(set(names)) != len(names):
+            raise ValueError("arms: a name stands there twice")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds: a seed stands there twice")
+        return self
+
+
+#: Sizes of a study, as changes to the defaults above.
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "data": {"sample": {"images": 24}},
+        "eda": {"bootstrap": 50},
+        "faces": {"input_size": 32},
+        "train": {"epochs": 2, "gradient_interval": 5},
+    },
+    "quick": {},
+    "standard": {"faces": {"input_size": 96}, "train": {"epochs": 30, "patience": 10}},
+    "paper": {"faces": {"input_size": 112}, "train": {"epochs": 60, "patience": 15}},
+}
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, section by section; neither is mutated.
+
+    Example:
+        >>> merge({"train": {"epochs": 5, "loss": "focal"}}, {"train": {"epochs": 9}})
+        {'train': {'epochs': 9, 'loss': 'focal'}}
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def make_config(preset: str = "quick", *layers: Mapping[str, Any]) -> Config:
+    """A validated configuration: the preset with `layers` laid over it in order.
+
+    Raises:
+        ConfigError: unknown preset or field, or a value out of range; names the field.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"preset: {preset!r} is not one of {', '.join(PRESETS)}")
+    values: dict[str, Any] = {**PRESETS[preset], "preset": preset}
+    for layer in layers:
+        values = merge(values, layer)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_one_line(item) for item in error.errors())) from error
+
+
+def _one_line(item: Any) -> str:
+    field = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{field}: no such field"
+    message = item["msg"].removeprefix("Value error, ")
+    got = "" if item["type"] == "value_error" else f" (got {item['input']!r})"
+    return f"{field}: {message}{got}" if field else message
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The layer a YAML configuration file holds.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or not a mapping.
+    """
+    try:
+        value = read_yaml(path)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: a configuration is a mapping of sections, not {type(value).__name__}")
+    return value
+
+
+def parse_setting(text: str) -> dict[str, Any]:
+    """The layer that a command-line setting `section.field=value` stands for (value read as YAML).
+
+    Raises:
+        ConfigError: it has no `=` or no field, or the value is not YAML.
+
+    Example:
+        >>> parse_setting("train.epochs=5")
+        {'train': {'epochs': 5}}
+    """
+    import yaml
+
+    field, equals, value = text.partition("=")
+    if not equals or not all(field.split(".")):
+        raise ConfigError(f"--set {text}: write it as section.field=value")
+    try:
+        layer: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value is not YAML") from error
+    for part in reversed(field.split(".")):
+        layer = {part: layer}
+    return dict(layer)

@@ -1,0 +1,157 @@
+"""Preprocessing and augmentation of whole batches, on the device that trains.
+
+Every random parameter is drawn on the CPU from an explicit generator, so two arms given the same
+generator see the same pixels, on any device.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskbench.config import AugmentConfig
+
+#: Rec. 601 luma, the grey of "contrast" and "saturation".
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From uint8 canvases to what a model reads; the same for every arm, saved in every checkpoint.
+
+    Attributes:
+        input_size: side of the view, px.
+        mean, std: per RGB channel, of values in [0, 1].
+    """
+
+    input_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def view(self, canvases: Tensor) -> Tensor:
+        """The central view of uint8 canvases (B, 3, C, C), normalised: float32 (B, 3, S, S)."""
+        border = (canvases.shape[-1] - self.input_size) // 2
+        inside = slice(border, border + self.input_size)
+        return self.normalise(canvases[:, :, inside, inside].float() / 255)
+
+    def normalise(self, rgb: Tensor) -> Tensor:
+        """(value - mean) / std per channel, of (B, 3, H, W) float in [0, 1]."""
+        mean = torch.tensor(self.mean, device=rgb.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=rgb.device).view(1, 3, 1, 1)
+        return (rgb - mean) / std
+
+
+def augment(canvases: Tensor, preprocess: Preprocess, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Random views of a batch: affine, down-up-scaling, blur, colour, erasing; then normalised.
+
+    Args:
+        canvases: uint8 (B, 3, C, C).
+        preprocess: size of the view and normalisation.
+        config: strengths and probabilities.
+        generator: CPU generator; the same state gives the same result.
+
+    Returns:
+        float32 (B, 3, S, S), contiguous.
+    """
+    count, device, size = len(canvases), canvases.device, preprocess.input_size
+    rgb = canvases.float() / 255
+    theta = affine_matrices(count, config, size / canvases.shape[-1], generator).to(device)
+    grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
+    rgb = F.grid_sample(rgb, grid, mode="bilinear", padding_mode="border", align_corners=False)  # (B, 3, S, S)
+    rgb = _rescale(rgb, config, generator)
+    rgb = _blur(rgb, config, generator)
+    rgb = _jitter_colour(rgb, config, generator)
+    rgb = _erase(rgb, config, generator)
+    return preprocess.normalise(rgb)
+
+
+def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    return torch.rand(count, generator=generator) * (high - low) + low
+
+
+def affine_matrices(count: int, config: AugmentConfig, view: float, generator: torch.Generator) -> Tensor:
+    """Matrices for `affine_grid`: rotation, zoom, shift and flip of a view inside its canvas.
+
+    Args:
+        count: B.
+        config: strengths.
+        view: the view's side as a share of the canvas's.
+        generator: CPU generator.
+
+    Returns:
+        (B, 2, 3) float; they map output to canvas coordinates, both in [-1, 1].
+    """
+    angle = _uniform(count, -1, 1, generator) * math.radians(config.rotate_degrees)
+    zoom = view * (1 + _uniform(count, -config.scale, config.scale, generator))
+    shift = (torch.rand(count, 2, generator=generator) * 2 - 1) * 2 * config.translate * view
+    mirror = torch.where(torch.rand(count, generator=generator) < config.flip, -1.0, 1.0)
+    cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    rows = torch.stack(
+        [torch.stack([cosine * mirror, -sine], dim=1), torch.stack([sine * mirror, cosine], dim=1)], dim=1
+    )  # (B, 2, 2)
+    return torch.cat([rows, shift[:, :, None]], dim=2)
+
+
+def _rescale(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Shrink some images to 8…32 px and back: what a tiny face looks like. One size per batch."""
+    chosen = torch.rand(len(rgb), generator=generator) < config.rescale
+    small = int(torch.randint(8, 33, (1,), generator=generator))
+    if not chosen.any() or small >= rgb.shape[-1]:
+        return rgb
+    rows = chosen.nonzero().squeeze(1).to(rgb.device)
+    shrunk = F.interpolate(rgb[rows], size=(small, small), mode="bilinear", antialias=True, align_corners=False)
+    back = F.interpolate(shrunk, size=rgb.shape[-2:], mode="bilinear", align_corners=False)
+    return rgb.index_copy(0, rows, back)
+
+
+def _blur(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Gaussian blur of some images, σ in [0.5, 1.5] px drawn once per batch."""
+    chosen = torch.rand(len(rgb), generator=generator) < config.blur
+    sigma = float(_uniform(1, 0.5, 1.5, generator))
+    if not chosen.any():
+        return rgb
+    offsets = torch.arange(-4, 5, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).to(rgb.device)
+    rows = chosen.nonzero().squeeze(1).to(rgb.device)
+    part = F.pad(rgb[rows], (4, 4, 4, 4), mode="replicate")
+    part = F.conv2d(part, kernel.view(1, 1, 1, 9).expand(3, 1, 1, 9), groups=3)
+    part = F.conv2d(part, kernel.view(1, 1, 9, 1).expand(3, 1, 9, 1), groups=3)
+    return rgb.index_copy(0, rows, part)
+
+
+def _jitter_colour(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Brightness, contrast and saturation by factors in [1 - s, 1 + s], clamped to [0, 1].
+
+    All three are linear in the pixels, so they are applied as one blend of image, grey and mean:
+    the order brightness, contrast, saturation of torchvision's ColorJitter, without clamping between.
+    """
+    factors = [
+        (1 + _uniform(len(rgb), -s, s, generator)).to(rgb.device).view(-1, 1, 1, 1)
+        for s in (config.brightness, config.contrast, config.saturation)
+    ]
+    brightness, contrast, saturation = factors
+    luma = torch.tensor(LUMA, device=rgb.device).view(1, 3, 1, 1)
+    grey = (rgb * luma).sum(dim=1, keepdim=True)  # (B, 1, S, S)
+    mean = grey.mean(dim=(2, 3), keepdim=True) * brightness  # (B, 1, 1, 1)
+    slope = brightness * contrast
+    out = rgb * (slope * saturation) + grey * (slope * (1 - saturation)) + mean * (1 - contrast)
+    return out.clamp_(0, 1)
+
+
+def _erase(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Replace a rectangle of up to 40 % of each side by the image's mean (Zhong et al. 2020)."""
+    if config.erase == 0:
+        return rgb
+    count, size = len(rgb), rgb.shape[-1]
+    chosen = torch.rand(count, generator=generator) < config.erase
+    sides = _uniform(2 * count, 0.1, 0.4, generator).view(count, 2) * chosen[:, None]
+    corner = torch.rand(count, 2, generator=generator) * (1 - sides)
+    line = (torch.arange(size) + 0.5) / size
+    inside = (line >= corner[..., None]) & (line < (corner + sides)[..., None])  # (B, 2, S)
+    mask = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None].to(rgb.device)  # (B, 1, S, S)
+    return torch.where(mask, rgb.mean(dim=(2, 3), keepdim=True), rgb)

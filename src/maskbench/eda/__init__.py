@@ -1,0 +1,1 @@
+"""maskbench.eda."""

@@ -1,0 +1,101 @@
+"""What happens around epochs: keeping the best weights, resume points, the live table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from maskbench import schemas
+from maskbench.storage import atomic_path
+from maskbench.training.checkpoint import save_checkpoint
+from maskbench.training.module import ArmModule
+
+
+class KeepBest(Callback):
+    """Save the weights whenever validation macro-F1 is higher than ever, or equal at a lower loss.
+
+    Args:
+        path: of the release checkpoint.
+        record: what is saved with it, besides epoch and metrics.
+    """
+
+    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+        self.path, self.record = path, record
+        self.epoch, self.score = -1, (float("-inf"), float("-inf"))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Compare and save."""
+        if trainer.sanity_checking or not isinstance(pl_module, ArmModule):
+            return
+        epoch, history = trainer.current_epoch, pl_module.history
+        score = (history.value(epoch, "val", "f1_macro"), -history.value(epoch, "val", "cross_entropy"))
+        if score > self.score:
+            self.epoch, self.score = epoch, score
+            if trainer.is_global_zero:
+                measured = {"epoch": epoch, "val_f1_macro": score[0], "val_cross_entropy": -score[1]}
+                save_checkpoint(self.path, pl_module.model, {**self.record, **measured})
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the resume checkpoint."""
+        return {"epoch": self.epoch, "score": list(self.score)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the resume checkpoint."""
+        self.epoch, (f1, loss) = state_dict["epoch"], state_dict["score"]
+        self.score = (f1, loss)
+
+
+class ResumePoint(Callback):
+    """Write Lightning's full state at the end of an epoch, at most every `seconds`.
+
+    Args:
+        path: of the resume checkpoint.
+        seconds: least time between two.
+    """
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        self.path, self.seconds = path, seconds
+        self._last = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save if the last one is old enough; the last epoch needs none."""
+        finished = trainer.current_epoch + 1 == trainer.max_epochs
+        if not finished and time.monotonic() - self._last >= self.seconds:
+            trainer.save_checkpoint(self.path)
+            self._last = time.monotonic()
+
+
+class LiveTable(Callback):
+    """After each epoch: rewrite the table of epochs, and say one line.
+
+    Args:
+        path: of the CSV.
+        notify: receives the line.
+    """
+
+    def __init__(self, path: Path, notify: Callable[[str], None]) -> None:
+        self.path, self.notify = path, notify
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write and say."""
+        if not isinstance(pl_module, ArmModule) or not trainer.is_global_zero:
+            return
+        history, epoch = pl_module.history, trainer.current_epoch
+        table = schemas.validate(history.table("epochs"), schemas.EPOCHS)
+        names = table["metric"] + table["class_name"].map(lambda name: f"[{name}]" if name else "")
+        wide = table.assign(column=table["split"] + "_" + names).pivot_table(
+            index="epoch", columns="column", values="value", sort=False, dropna=False
+        )
+        with atomic_path(self.path) as temporary:
+            wide.to_csv(temporary)
+        values = [history.value(epoch, *key) for key in (("train", "loss"), ("val", "loss"), ("val", "f1_macro"))]
+        self.notify(
+            f"{history.arm} seed {history.seed} epoch {epoch + 1}/{trainer.max_epochs}: "
+            f"train loss {values[0]:.4f}, val loss {values[1]:.4f}, val macro-F1 {values[2]:.4f}, "
+            f"{history.epoch_seconds[-1]:.1f} s"
+        )

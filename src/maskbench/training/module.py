@@ -1,0 +1,219 @@
+"""One arm under the protocol, as a LightningModule."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from maskbench.config import EvaluateConfig, TrainConfig
+from maskbench.data.datamodule import Batch
+from maskbench.data.transforms import Preprocess, augment
+from maskbench.evaluation.confusion import confusion_metrics
+from maskbench.models.execution import Execution
+from maskbench.models.forward import evaluation_logits
+from maskbench.seeding import generator
+from maskbench.training.diagnostics import GradientFlow, LossStatistics
+from maskbench.training.history import History
+from maskbench.training.losses import WeightedCrossEntropy
+from maskbench.training.optim import build_optimiser, largest_rate
+from maskbench.training.regimes import apply_regime
+
+#: Split recorded -> losses recorded for it. `loss` is the configured one, `cross_entropy` plain, in nats.
+LOSSES = ("loss", "cross_entropy")
+
+
+class ArmModule(L.LightningModule):
+    """Training and validation of one arm; everything measured lands in `history`.
+
+    Args:
+        model: the network.
+        arm: its name.
+        seed: the run's seed.
+        classes: class order.
+        criterion: training loss.
+        preprocess: view and normalisation.
+        execution: device, precision, layout.
+        train: protocol.
+        evaluate: how validation predicts.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        arm: str,
+        seed: int,
+        classes: tuple[str, ...],
+        criterion: WeightedCrossEntropy,
+        preprocess: Preprocess,
+        execution: Execution,
+        train: TrainConfig,
+        evaluate: EvaluateConfig,
+    ) -> None:
+        super().__init__()
+        self.model, self.criterion = model, criterion
+        self.seed, self.classes, self.preprocess, self.execution = seed, classes, preprocess, execution
+        self.protocol, self.evaluate = train, evaluate
+        self.history = History(arm, seed)
+        self.statistics = LossStatistics(train.moving_average)
+        self.flow = GradientFlow(model)
+        self.confusion = nn.ModuleDict(
+            {
+                f"{split}_": MulticlassConfusionMatrix(len(classes), validate_args=False, sync_on_compute=True)
+                for split in ("train", "val")
+            }
+        )
+        self.losses = nn.ModuleDict({f"{split}_{name}": MeanMetric() for split in ("train", "val") for name in LOSSES})
+        self._batches = hashlib.sha256()
+        self._epoch_started = 0.0
+        self._pending: list[tuple[int, Tensor, float]] = []
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Optimiser and per-step schedule of the protocol."""
+        total = int(self.trainer.estimated_stepping_batches)
+        optimiser, schedule = build_optimiser(self.model, self.protocol, total)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # --- training -------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze and unfreeze for this epoch; forget the last epoch's sums."""
+        apply_regime(self.model, self.protocol, self.current_epoch)
+        self.statistics.start_epoch()
+        self._epoch_started = time.perf_counter()
+        self._batches = hashlib.sha256()
+
+    def views(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The augmented views that step `batch_idx` of this epoch trains on: (B, 3, S, S) float32.
+
+        Random numbers follow from seed, epoch, batch and process: equal for all arms, after a resume too.
+        """
+        source = generator(self.seed, "augment", self.current_epoch, batch_idx, self.global_rank)
+        return augment(batch.canvases, self.preprocess, self.protocol.augment, source)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one augmented batch."""
+        self._batches.update(batch.rows.cpu().numpy().tobytes())
+        logits = self.model(self.execution.arrange(self.views(batch, batch_idx)))
+        loss: Tensor = self.criterion(logits, batch.targets)
+        self._count("train", logits.detach().float(), batch.targets, loss.detach())
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Live statistics; the loss is read at the progress bar's pace, so a GPU is not made to wait."""
+        rate = largest_rate(self.trainer.optimizers[0])
+        self._pending.append((self.global_step - 1, outputs["loss"].detach(), rate))
+        if len(self._pending) >= self.live_interval or batch_idx + 1 == self.trainer.num_training_batches:
+            self._flush_steps()
+            self.log("loss_mean", self.statistics.mean, prog_bar=True, logger=False)
+            self.log("loss_var", self.statistics.variance, prog_bar=True, logger=False)
+            self.log("loss_avg", self.statistics.moving_average, prog_bar=True)
+
+    @property
+    def live_interval(self) -> int:
+        """Steps between readings of the loss: every step on a CPU, every tenth where reading waits."""
+        return 1 if self.execution.device == "cpu" else 10
+
+    def _flush_steps(self) -> None:
+        for step, loss, rate in self._pending:
+            self.statistics.update(float(loss))
+            row = {
+                "epoch": self.current_epoch,
+                "step": step,
+                "loss": float(loss),
+                "loss_mean": self.statistics.mean,
+                "loss_variance": self.statistics.variance,
+                "loss_moving_average": self.statistics.moving_average,
+                "learning_rate": rate,
+            }
+            self.history.add("steps", [row])
+        self._pending.clear()
+
+    def on_after_backward(self) -> None:
+        """Gradient norms, before clipping."""
+        if self._flow_due():
+            self.flow.record_gradients()
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The optimiser's step, with what it changed."""
+        due = self._flow_due()
+        if due:
+            self.flow.before_step()
+        step, epoch = self.global_step, self.current_epoch
+        super().optimizer_step(*args, **kwargs)
+        if due:
+            self.history.add("gradients", [{"epoch": epoch, "step": step, **row} for row in self.flow.after_step()])
+
+    def _flow_due(self) -> bool:
+        interval = self.protocol.gradient_interval
+        return interval > 0 and self.global_step % interval == 0
+
+    # --- validation -----------------------------------------------------------------------------
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logits by the same forward pass that testing uses."""
+        logits = evaluation_logits(
+            self.model, batch.canvases, self.preprocess, self.execution, flip_average=self.evaluate.flip_average
+        )
+        self._count("val", logits, batch.targets, self.criterion(logits, batch.targets))
+
+    def on_validation_epoch_end(self) -> None:
+        """Close the epoch's measurements of both sides."""
+        if self.trainer.sanity_checking:
+            return
+        for split in ("train", "val"):
+            self._close(split)
+        self.history.batches.append(self._batches.hexdigest())
+        self.history.epoch_seconds.append(time.perf_counter() - self._epoch_started)
+        self.log("val_f1", self.history.value(self.current_epoch, "val", "f1_macro"), prog_bar=True)
+
+    def _count(self, split: str, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
+        self.confusion[f"{split}_"].update(logits.argmax(dim=1), targets)
+        self.losses[f"{split}_loss"].update(loss, len(targets))
+        plain = nn.functional.cross_entropy(logits, targets)
+        self.losses[f"{split}_cross_entropy"].update(plain, len(targets))
+
+    def _close(self, split: str) -> None:
+        """Turn the epoch's sums of one side into rows and log them."""
+        matrix = self.confusion[f"{split}_"]
+        counts = matrix.compute().cpu().numpy()  # type: ignore[operator]
+        matrix.reset()  # type: ignore[operator]
+        measured = [(name, "", float(self.losses[f"{split}_{name}"].compute())) for name in LOSSES]  # type: ignore[operator]
+        for name in LOSSES:
+            self.losses[f"{split}_{name}"].reset()  # type: ignore[operator]
+        measured += confusion_metrics(counts, self.classes)
+        where = {"epoch": self.current_epoch, "split": split}
+        self.history.add("epochs", [{**where, "metric": m, "class_name": c, "value": float(v)} for m, c, v in measured])
+        self.history.add(
+            "confusion",
+            [
+                {**where, "true": true, "predicted": predicted, "count": int(counts[i, j])}
+                for i, true in enumerate(self.classes)
+                for j, predicted in enumerate(self.classes)
+            ],
+        )
+        self.log_dict({f"{split}/{m}{'/' + c if c else ''}": float(v) for m, c, v in measured}, logger=True)
+
+    # --- resuming -------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Everything measured so far goes into the resume checkpoint, so the two never disagree."""
+        checkpoint["maskbench_history"] = self.history.state()
+        checkpoint["maskbench_loss"] = self.statistics.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue from `on_save_checkpoint`."""
+        self.history.restore(checkpoint["maskbench_history"])
+        self.statistics.restore(checkpoint["maskbench_loss"])
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Lightning does not look into dataclasses of its own accord."""
+        return batch.to(device, non_blocking=True)

@@ -1,0 +1,61 @@
+import pandas as pd
+import pytest
+import torch
+
+from maskbench.data.datamodule import EpochBatchSampler, FaceDataModule
+
+
+def module(seed: int = 0, **options) -> FaceDataModule:
+    labels = ["c"] * 2 + ["a"] * 30 + ["b"] * 8
+    sides = (["train"] * 7 + ["val"] * 2 + ["test"]) * 4
+    split = pd.DataFrame({"label": labels, "split": sides})
+    canvases = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1).expand(40, 3, 4, 4).contiguous()
+    return FaceDataModule(canvases, split, ("a", "b", "c"), seed=seed, batch_size=8, eval_batch_size=5, **options)
+
+
+def test_an_epoch_holds_every_training_face_once_with_its_label() -> None:
+    data = module()
+    rows = torch.cat([batch.rows for batch in data.train_dataloader()])
+    assert sorted(rows.tolist()) == data.rows["train"].tolist()
+    for batch in data.train_dataloader():
+        assert torch.equal(batch.canvases[:, 0, 0, 0].long(), batch.rows)
+        assert torch.equal(batch.targets, data.targets[batch.rows])
+
+
+def test_order_follows_from_seed_and_epoch_alone() -> None:
+    sampler, later = EpochBatchSampler(20, 6, seed=1), EpochBatchSampler(20, 6, seed=1)
+    first = list(sampler)
+    sampler.set_epoch(3)
+    later.set_epoch(3)
+    assert list(sampler) == list(later) != first
+    assert list(EpochBatchSampler(20, 6, seed=2)) != first
+
+
+@pytest.mark.parametrize(("count", "expected"), [(16, 2), (17, 2), (18, 3)])
+def test_a_last_batch_of_one_is_left_out(count: int, expected: int) -> None:
+    batches = list(EpochBatchSampler(count, 8, seed=0))
+    assert len(batches) == expected == len(EpochBatchSampler(count, 8, seed=0))
+    assert min(map(len, batches)) > 1
+
+
+def test_two_processes_share_each_batch() -> None:
+    whole = list(EpochBatchSampler(22, 6, seed=4))
+    parts = [list(EpochBatchSampler(22, 6, seed=4, rank=rank, world=2)) for rank in (0, 1)]
+    assert [sorted(a + b) for a, b in zip(*parts, strict=True)] == [sorted(batch) for batch in whole]
+
+
+def test_balanced_sampling_evens_out_classes() -> None:
+    data = module(balanced=True)
+    sampler = data.train_dataloader().sampler
+    counts = torch.zeros(3)
+    for epoch in range(60):
+        sampler.set_epoch(epoch)
+        rows = data.rows["train"][sampler.order()]
+        counts += torch.bincount(data.targets[rows], minlength=3)
+    # 28 draws × 60 epochs = 1680, a third each: 560 ± 3·√(1680·1/3·2/3) ≈ ± 58
+    assert (counts - 560).abs().max() < 60
+
+
+def test_ordered_batches_keep_the_tables_order() -> None:
+    data = module()
+    assert torch.cat([batch.rows for batch in data.ordered_dataloader("test")]).tolist() == [9, 19, 29, 39]
