@@ -135,9 +135,6 @@ class TrainConfig(_Section):
     layer_decay: float = Field(0.7, gt=0, le=1, description="discriminative: rate factor per depth group from the head")
     unfreeze_every: int = Field(1, ge=1, description="gradual: epochs between unfreezing one more depth group")
     gradient_clip: float = Field(1.0, ge=0, description="largest global gradient norm; 0: no clipping")
-    weight_average: float = Field(
-        0.0, ge=0, lt=1, description="decay of the exponential moving average of the weights; 0: none"
-    )
     patience: int = Field(0, ge=0, description="epochs without a better validation macro-F1 before stopping; 0: never")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
     memory_format: Literal["auto", "channels_last", "contiguous"] = Field(
@@ -157,7 +154,7 @@ class EvaluateConfig(_Section):
     """How predictions are made: the same on validation while training and on the test split."""
 
     batch_size: int = Field(128, ge=1)
-    flip_average: bool = Field(False, description="average the logits of a face and its mirror image")
+    flip_average: bool = Field(True, description="average the logits of a face and its mirror image")
 
 
 class ReportConfig(_Section):

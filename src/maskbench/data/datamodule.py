@@ -151,6 +151,10 @@ class FaceDataModule(L.LightningDataModule):
         """Validation batches in table order."""
         return self.ordered_dataloader("val")
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch; Lightning does not look into dataclasses of its own accord."""
+        return batch.to(device, non_blocking=True)
+
     def ordered_dataloader(self, side: str) -> DataLoader[Batch]:
         """Batches of one side in table order."""
         faces = self.faces(side)

@@ -76,7 +76,7 @@ class GradientFlow:
 
     model: nn.Module
     _norms: list[Tensor] = field(default_factory=list)
-    _before: list[Tensor] = field(default_factory=list)
+    _before: dict[str, Tensor] = field(default_factory=dict)
 
     def _parameters(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, p) for name, p in self.model.named_parameters() if p.grad is not None]
@@ -88,7 +88,7 @@ class GradientFlow:
 
     def before_step(self) -> None:
         """Keep the weights as they are before the step."""
-        self._before = [p.detach().clone() for _, p in self._parameters()]
+        self._before = {name: p.detach().clone() for name, p in self.model.named_parameters() if p.requires_grad}
 
     def after_step(self) -> list[dict[str, Any]]:
         """Rows `depth, layer, group, gradient_norm, weight_norm, update_ratio` for the step just made.
@@ -97,12 +97,12 @@ class GradientFlow:
         """
         group_of = {name: group for group, names in depth_groups(self.model).items() for name in names}
         named = self._parameters()
-        after = [p.detach() for _, p in named]
-        weights = torch.stack(torch._foreach_norm(self._before)).tolist()
-        changes = torch.stack(torch._foreach_norm(torch._foreach_sub(after, self._before))).tolist()
+        after, before = [p.detach() for _, p in named], [self._before[name] for name, _ in named]
+        weights = torch.stack(torch._foreach_norm(before)).tolist()
+        changes = torch.stack(torch._foreach_norm(torch._foreach_sub(after, before))).tolist()
         gradients = torch.stack(self._norms).tolist()
         order = {name: depth for depth, (name, _) in enumerate(self.model.named_parameters())}
-        self._norms, self._before = [], []
+        self._norms, self._before = [], {}
         return [
             {
                 "depth": order[name],

@@ -129,10 +129,10 @@ def fit_arm(
     best = KeepBest(folder / BEST, record)
     stop = EarlyStopping("val_f1", mode="max", patience=config.train.patience or config.train.epochs)
     callbacks = [best, stop, LiveTable(folder / "epochs.csv", notify)]
-    trainer = _trainer(config, execution, folder, callbacks, progress)
     resume = folder / RESUME
     started = time.perf_counter()
     with _quiet_lightning():
+        trainer = _trainer(config, execution, folder, callbacks, progress)
         trainer.fit(
             module, datamodule=datamodule, ckpt_path=str(resume) if resume.is_file() else None, weights_only=True
         )
@@ -157,7 +157,6 @@ def _trainer(
         devices=1,
         precision=execution.lightning_precision(),
         max_epochs=config.train.epochs,
-        gradient_clip_val=config.train.gradient_clip or None,
         logger=TensorBoardLogger(folder, name="logs", version=""),
         callbacks=[*callbacks, *bar, resume],
         plugins=[AtomicCheckpointIO()],
@@ -165,7 +164,7 @@ def _trainer(
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=10,
+        log_every_n_steps=1,
         use_distributed_sampler=False,
         default_root_dir=folder,
     )
@@ -232,6 +231,8 @@ def _quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # The resume checkpoint and the logs share the run's folder on purpose.
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        # Lightning itself uses a deprecated spelling of torch's.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         try:
             yield
         finally:

@@ -142,6 +142,14 @@ class ArmModule(L.LightningModule):
         if self._flow_due():
             self.flow.record_gradients()
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the global gradient norm; Lightning's own clipping refuses fused optimisers.
+
+        Nothing has to be unscaled first: bfloat16 has float32's range, so no loss scaling is used.
+        """
+        if self.protocol.gradient_clip > 0:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.protocol.gradient_clip)
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The optimiser's step, with what it changed."""
         due = self._flow_due()
@@ -213,7 +221,3 @@ class ArmModule(L.LightningModule):
         """Continue from `on_save_checkpoint`."""
         self.history.restore(checkpoint["maskbench_history"])
         self.statistics.restore(checkpoint["maskbench_loss"])
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Lightning does not look into dataclasses of its own accord."""
-        return batch.to(device, non_blocking=True)

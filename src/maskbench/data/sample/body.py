@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from maskbench.data.sample.head import Geometry
-from maskbench.data.sample.paint import Colour, FloatArray, Layer, ellipse, mix, scaled, smooth
+from maskbench.data.sample.paint import Colour, FloatArray, Layer, ellipse, mix, offset, scaled, smooth
 from maskbench.data.sample.traits import Person
 
 #: Half the width of the torso and arms, in units of half a face: used for painting and for placing people.
@@ -28,7 +28,7 @@ def paint_body(layer: Layer, person: Person) -> None:
     layer.shape(neck, scaled(person.skin, 0.9))
     layer.soft(ellipse(0.1 * np.sin(person.yaw), 1.3, 0.75, 0.32), scaled(person.skin, 0.42), 0.6, 0.14, neck)
     layer.shape(cloth, colour)
-    if person.pattern != "plain" and layer.px > 4:
+    if person.pattern != "plain" and layer.detail > 2:
         _paint_pattern(layer, person, cloth)
     for side in (-1, 1):  # arms stand apart from the trunk by a soft line
         arm = smooth([(side * 1.5, 2.9), (side * 1.52, 4.2), (side * 1.45, 6.6)], closed=False)
@@ -70,7 +70,7 @@ def _paint_pattern(layer: Layer, person: Person, cloth: FloatArray) -> None:
 
 def _paint_collar(layer: Layer, person: Person, cloth: FloatArray, dark: Colour) -> None:
     colour, under = person.clothing_colour, person.under_colour
-    if layer.px < 3:
+    if layer.detail < 2.5:
         return
     if person.clothing == "round neck":
         neckline = smooth([(-0.62, 1.68), (-0.36, 2.05), (0, 2.2), (0.36, 2.05), (0.62, 1.68)], closed=False)
@@ -123,7 +123,7 @@ def hand_polygons(person: Person) -> list[FloatArray]:
     palm = ellipse(at[0] + 0.3 * s, at[1] + 0.22, 0.44, 0.36, -0.5 * s)
     polygons = [palm]
     for k, (reach, lift) in enumerate(((0.62, -0.32), (0.74, -0.14), (0.7, 0.05), (0.56, 0.22))):
-        middle = at + [(-0.12 - 0.25 * reach) * s + 0.08 * s, lift + 0.06]
+        middle = at + offset((-0.12 - 0.25 * reach) * s + 0.08 * s, lift + 0.06)
         polygons.append(ellipse(middle[0], middle[1], 0.5 * reach, 0.115 - 0.008 * k, (0.22 - 0.05 * k) * s, 16))
     polygons.append(ellipse(at[0] + 0.34 * s, at[1] - 0.16, 0.3, 0.12, -0.95 * s, 16))
     return polygons
@@ -150,7 +150,7 @@ def _paint_scarf(layer: Layer, person: Person) -> None:
     colour = person.occluder_colour
     outline = scarf_polygon(person)
     dark = mix(scaled(colour, 0.55), (30, 24, 40), 0.2)
-    layer.soft(outline - [0, 0.05], (28, 16, 14), 0.45, 0.05)
+    layer.soft(outline - offset(0, 0.05), (28, 16, 14), 0.45, 0.05)
     layer.shape(outline, colour)
     g = Geometry.of(person)
     for v, bow in ((0.78, 0.16), (1.02, 0.2), (1.3, 0.26), (1.62, 0.3)):
@@ -158,8 +158,8 @@ def _paint_scarf(layer: Layer, person: Person) -> None:
             smooth([(-1.0, v - 0.2), (-0.4, v + bow * 0.7), (0.1, v + bow), (0.6, v), (1.0, v - 0.3)], closed=False)
         )
         layer.soft(fold, dark, 0.6, 0.035, outline, width=0.06)
-        layer.soft(fold - [0, 0.09], scaled(colour, 1.25), 0.4, 0.04, outline, width=0.06)
-    if person.pattern != "plain" and layer.px > 8:
+        layer.soft(fold - offset(0, 0.09), scaled(colour, 1.25), 0.4, 0.04, outline, width=0.06)
+    if person.pattern != "plain" and layer.detail > 4:
         tint = scaled(colour, 1.45) if sum(colour) < 330 else scaled(colour, 0.6)
         lines: list[tuple[FloatArray, Colour, float]] = [
             (np.array([(x, 0.2), (x * 1.3 + 0.2, 2.6)]), tint, 0.08) for x in np.arange(-1.2, 1.3, 0.3)
@@ -174,17 +174,29 @@ def _paint_hand(layer: Layer, person: Person) -> None:
     polygons = hand_polygons(person)
     palm = polygons[0]
     wrist = palm.mean(0)
-    sleeve = [wrist + [0.12 * s, 0.2], wrist + [0.72 * s, 0.0], wrist + [1.75 * s, 2.5], wrist + [0.85 * s, 2.8]]
+    sleeve = [
+        wrist + offset(0.12 * s, 0.2),
+        wrist + offset(0.72 * s, 0.0),
+        wrist + offset(1.75 * s, 2.5),
+        wrist + offset(0.85 * s, 2.8),
+    ]
     layer.shape(
-        np.array([wrist + [-0.1 * s, 0.1], wrist + [0.42 * s, -0.1], wrist + [0.8 * s, 0.7], wrist + [0.3 * s, 0.8]]),
+        np.array(
+            [
+                wrist + offset(-0.1 * s, 0.1),
+                wrist + offset(0.42 * s, -0.1),
+                wrist + offset(0.8 * s, 0.7),
+                wrist + offset(0.3 * s, 0.8),
+            ]
+        ),
         skin,
     )
-    layer.shape(np.array(sleeve) + [0.22 * s, 0.42], scaled(person.clothing_colour, 0.92))
+    layer.shape(np.array(sleeve) + offset(0.22 * s, 0.42), scaled(person.clothing_colour, 0.92))
     for polygon in polygons:
-        layer.soft(polygon + [0, 0.05], (30, 16, 12), 0.3, 0.04)
+        layer.soft(polygon + offset(0, 0.05), (30, 16, 12), 0.3, 0.04)
     layer.shape(palm, skin)
-    layer.soft(palm + [0.1 * s, 0.15], dark, 0.35, 0.12, palm)
+    layer.soft(palm + offset(0.1 * s, 0.15), dark, 0.35, 0.12, palm)
     for finger in polygons[1:]:
         layer.shape(finger, skin)
         layer.soft(np.concatenate([finger, finger[:1]]), dark, 0.55, 0.02, finger, width=0.05)
-        layer.soft(finger - [0, 0.04], scaled(skin, 1.12), 0.4, 0.03, finger)
+        layer.soft(finger - offset(0, 0.04), scaled(skin, 1.12), 0.4, 0.03, finger)

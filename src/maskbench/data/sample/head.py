@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from maskbench.data.sample.paint import Colour, FloatArray, Layer, ellipse, mix, scaled, smooth
+from maskbench.data.sample.paint import Colour, FloatArray, Layer, ellipse, mix, offset, scaled, smooth
 from maskbench.data.sample.traits import Person
 
 #: Half the head's width at heights between the crown and the chin: the profile of a frontal face.
@@ -46,33 +48,42 @@ class Geometry:
         Returns:
             (n, 2) in units; points turned to the back stay on the outline.
         """
-        p = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-        longitude = np.arcsin(np.clip(p[:, 0] / _RADIUS, -1, 1)) + self.yaw
-        longitude = np.clip(longitude, -np.pi / 2, np.pi / 2)
-        x = _RADIUS * np.sin(longitude) + np.asarray(lift) * np.sin(self.yaw)
-        below = np.clip(p[:, 1] - 0.2, 0, None)
-        x = x * (1 - (1 - self.jaw) * np.minimum(below, 1)) + self.jaw_shift(p[:, 1])
-        y = p[:, 1] + 0.42 * self.pitch * np.cos(longitude) * np.clip(1.3 - np.abs(p[:, 1]), 0.15, 1)
+        p = np.asarray(points, dtype=np.float64)
+        u, v = p[:, 0], p[:, 1]
+        sine = math.sin(self.yaw)
+        # np.minimum and np.maximum: np.clip costs several times more on a handful of points
+        longitude = np.arcsin(np.maximum(np.minimum(u / _RADIUS, 1), -1)) + self.yaw
+        longitude = np.maximum(np.minimum(longitude, math.pi / 2), -math.pi / 2)
+        x = _RADIUS * np.sin(longitude) + np.asarray(lift) * sine
+        x = x * (1 - (1 - self.jaw) * np.maximum(np.minimum(v - 0.2, 1), 0)) + self.jaw_shift(v)
+        nod = np.maximum(np.minimum(1.3 - np.abs(v), 1), 0.15)
+        y = v + 0.42 * self.pitch * np.cos(longitude) * nod
         y = np.where(y > 0, y * self.length, y)
         return np.stack([x, y], 1)
 
     def jaw_shift(self, v: FloatArray) -> FloatArray:
         """The chin goes with the turn, the crown against it."""
-        return np.asarray(0.2 * np.sin(self.yaw) * np.clip(v, -1.2, 1.3))
+        return np.asarray(0.2 * math.sin(self.yaw) * np.maximum(np.minimum(v, 1.3), -1.2))
 
     def outline(self, from_v: float = -1.5, grow: float = 0.0) -> FloatArray:
         """The head's silhouette at and below `from_v`, `grow` units larger, (n, 2)."""
-        v = np.linspace(from_v, CHIN_V, 40)
-        width = np.interp(v, _PROFILE_V, _PROFILE_W)
-        below = np.clip(v - 0.2, 0, 1)
-        width = width * (1 - (1 - self.jaw) * below) + grow
-        y = np.where(v > 0, v * self.length, v) + np.where(v > 0.9, grow, 0) - np.where(v < -0.9, grow, 0)
-        shift = self.jaw_shift(v)
-        return np.concatenate([np.stack([shift - width, y], 1), np.stack([shift + width, y], 1)[::-1]])
+        return _outline(self, from_v, grow)
 
     def face_region(self) -> FloatArray:
         """What the annotation's box is drawn around: the face from the forehead to the chin."""
         return self.outline(BOX_TOP_V)
+
+
+@lru_cache(maxsize=32)
+def _outline(g: Geometry, from_v: float, grow: float) -> FloatArray:
+    v = np.linspace(from_v, CHIN_V, 40)
+    width = np.interp(v, _PROFILE_V, _PROFILE_W)
+    width = width * (1 - (1 - g.jaw) * np.clip(v - 0.2, 0, 1)) + grow
+    y = np.where(v > 0, v * g.length, v) + np.where(v > 0.9, grow, 0) - np.where(v < -0.9, grow, 0)
+    shift = g.jaw_shift(v)
+    outline = np.concatenate([np.stack([shift - width, y], 1), np.stack([shift + width, y], 1)[::-1]])
+    outline.flags.writeable = False  # shared by all callers
+    return outline
 
 
 def _band(geometry: Geometry, top: ArrayLike, bottom: ArrayLike, lift: float = 0.0) -> FloatArray:
@@ -88,18 +99,18 @@ def paint_back_hair(layer: Layer, person: Person) -> None:
     if person.hat == "hood":
         hood = [(0, -1.75), (0.85, -1.5), (1.25, -0.7), (1.3, 0.3), (1.2, 1.2), (0.9, 1.9), (-0.9, 1.9)]
         hood += [(-1.2, 1.2), (-1.3, 0.3), (-1.25, -0.7), (-0.85, -1.5)]
-        layer.shape(smooth(np.array(hood) + [turn, 0]), scaled(person.hat_colour, 0.75))
+        layer.shape(smooth(np.array(hood) + offset(turn, 0)), scaled(person.hat_colour, 0.75))
         return
     if person.hat == "headscarf":
         return
     if person.hair_style == "long":
         knots = [(0, -1.62), (0.95, -1.3), (1.24, -0.4), (1.26, 0.6), (1.36, 1.6), (1.2, 2.5), (0.6, 2.75)]
         knots += [(-0.6, 2.75), (-1.2, 2.5), (-1.36, 1.6), (-1.26, 0.6), (-1.24, -0.4), (-0.95, -1.3)]
-        layer.shape(smooth(np.array(knots) + [turn, 0]), dark)
+        layer.shape(smooth(np.array(knots) + offset(turn, 0)), dark)
     elif person.hair_style == "bob":
         knots = [(0, -1.62), (0.95, -1.32), (1.26, -0.5), (1.32, 0.3), (1.22, 1.05), (0.6, 1.3)]
         knots += [(-0.6, 1.3), (-1.22, 1.05), (-1.32, 0.3), (-1.26, -0.5), (-0.95, -1.32)]
-        layer.shape(smooth(np.array(knots) + [turn, 0]), dark)
+        layer.shape(smooth(np.array(knots) + offset(turn, 0)), dark)
     elif person.hair_style == "curly":
         for x, y, r in ((-0.9, -0.9, 0.5), (0.9, -0.9, 0.5), (-1.1, -0.3, 0.42), (1.1, -0.3, 0.42), (0, -1.25, 0.75)):
             layer.shape(ellipse(x + turn, y, r, r), dark)
@@ -114,7 +125,7 @@ def paint_face(layer: Layer, person: Person, light_x: float) -> None:
     g = Geometry.of(person)
     skin = person.skin
     dark = mix(scaled(skin, 0.62), (96, 40, 30), 0.12)
-    _paint_ears(layer, person, skin, dark)
+    _paint_ears(layer, person, near=False)
     outline = g.outline()
     layer.shape(outline, skin)
 
@@ -125,19 +136,25 @@ def paint_face(layer: Layer, person: Person, light_x: float) -> None:
         layer.soft(g.on_face(ellipse(u * 0.76, EYE_V - 0.06, 0.27, 0.17)), dark, 0.3, 0.07, outline)
     layer.soft(g.on_face(ellipse(0, -0.78, 0.5, 0.2)), scaled(skin, 1.14), 0.5, 0.2, outline)
     layer.soft(g.on_face(ellipse(0, 1.05, 0.2, 0.12), 0.05), scaled(skin, 1.1), 0.45, 0.08, outline)
-    if layer.px > 12:
+    if layer.detail > 8:
         _paint_features(layer, person, g, outline, dark, light_x)
-    else:  # a face of 8 px shows two dark spots and a mouth, nothing else
+    else:  # a face of 12 px shows two dark spots under brows and a mouth, nothing else
+        brow = scaled(person.hair, 0.8)
         for u in (-0.42, 0.42):
-            layer.soft(g.on_face(ellipse(u, EYE_V - 0.05, 0.17, 0.12)), (40, 30, 28), 0.75, 0.03, outline)
+            layer.soft(g.on_face(ellipse(u, EYE_V - 0.02, 0.17, 0.1)), (40, 30, 28), 0.75, 0.03, outline)
+            layer.soft(g.on_face(ellipse(u, BROW_V, 0.24, 0.05)), brow, 0.7, 0.02, outline)
         layer.soft(g.on_face(ellipse(0, MOUTH_V, 0.28, 0.06 + 0.1 * person.mouth)), dark, 0.75, 0.03, outline)
         layer.soft(g.on_face(ellipse(0, NOSE_V, 0.16, 0.06)), dark, 0.4, 0.03, outline)
     _paint_beard(layer, person, g, outline)
 
 
-def _paint_ears(layer: Layer, person: Person, skin: Colour, dark: Colour) -> None:
+def _paint_ears(layer: Layer, person: Person, near: bool) -> None:
+    """The ears beside a face seen from the front, or (`near`) the one that a turned head shows."""
+    skin = person.skin
+    dark = mix(scaled(skin, 0.62), (96, 40, 30), 0.12)
     for u in (-1, 1):
-        if u * np.sin(person.yaw) > 0.3:  # turned behind the face
+        turn = u * math.sin(person.yaw)
+        if turn > 0.3 or (turn < -0.2) != near:
             continue
         x = u * 1.02 * np.cos(person.yaw) - 0.12 * np.sin(person.yaw)
         layer.shape(ellipse(x, 0.05, 0.15, 0.27, -0.18 * u), scaled(skin, 0.93))
@@ -169,7 +186,7 @@ def _paint_features(
         gaze = u + 0.08 * person.gaze
         layer.soft(g.on_face(ellipse(gaze, EYE_V - 0.01, 0.085, 0.095)), iris, 1.0, 0.0, eye)
         layer.soft(g.on_face(ellipse(gaze, EYE_V - 0.01, 0.04, 0.045)), (14, 12, 12), 1.0, 0.0, eye)
-        if layer.px > 40:
+        if layer.detail > 18:
             layer.soft(g.on_face(ellipse(gaze + 0.03, EYE_V - 0.04, 0.02, 0.02)), (250, 250, 250), 0.9, 0.0, eye)
         layer.soft(g.on_face(smooth(lid, closed=False)), (34, 24, 22), 0.9, 0.01, outline, width=0.05)
         layer.soft(g.on_face(smooth(low, closed=False)), dark, 0.5, 0.015, outline, width=0.025)
@@ -215,16 +232,41 @@ def _paint_beard(layer: Layer, person: Person, g: Geometry, outline: FloatArray)
     knots = [(-1.05, -0.05), (-0.9, 0.5), (-0.5, 0.66), (-0.24, 0.58), (0, 0.55), (0.24, 0.58), (0.5, 0.66), (0.9, 0.5)]
     knots += [(1.05, -0.05), (1.05, 0.6), (0.8, 1.1), (0.3, 1.34), (-0.3, 1.34), (-0.8, 1.1), (-1.05, 0.6)]
     layer.soft(g.on_face(smooth(knots)), hair, opacity, 0.05, outline)
-    if person.beard == "full" and layer.px > 10:
+    if person.beard == "full" and layer.detail > 5:
         lip = mix(person.skin, (166, 72, 70), 0.5)
         layer.soft(g.on_face(ellipse(0, MOUTH_V + 0.03, 0.22, 0.055), 0.06), lip, 0.85, 0.02, outline)
 
 
 def paint_hair(layer: Layer, person: Person) -> None:
-    """Hair on top of the head, or the hat over it."""
+    """Hair on top of the head, or the hat over it, and the ear a turned head shows."""
+    covered = person.hat in ("hood", "headscarf")
+    if not covered:
+        _paint_hair_behind_ear(layer, person)
     if person.hat != "none":
         _paint_hat(layer, person)
+    else:
+        _paint_hair_on_top(layer, person)
+    if not covered and person.hair_style not in ("bob", "long", "curly"):
+        _paint_ears(layer, person, near=True)
+
+
+def _paint_hair_behind_ear(layer: Layer, person: Person) -> None:
+    """The back of a turned head: between the ear and the silhouette it is hair, not cheek."""
+    sine = math.sin(person.yaw)
+    if person.hair_style == "bald" or abs(sine) < 0.28:
         return
+    g = Geometry.of(person)
+    side = -1.0 if sine > 0 else 1.0
+    v = np.array([-1.2, -0.6, -0.1, 0.2, 0.38, 0.5])
+    ear = np.stack([side * _RADIUS * math.cos(person.yaw) * np.array([0.7, 0.86, 0.97, 1.0, 1.06, 1.3]), v], 1)
+    ear[:, 0] += g.jaw_shift(v)
+    rim = g.outline(grow=0.04)
+    rim = rim[: len(rim) // 2] if side < 0 else rim[len(rim) // 2 :][::-1]
+    rim = rim[(rim[:, 1] > -1.25) & (rim[:, 1] < 0.5)]
+    layer.shape(np.concatenate([smooth(ear, closed=False), rim[::-1]]), scaled(person.hair, 0.9))
+
+
+def _paint_hair_on_top(layer: Layer, person: Person) -> None:
     style = person.hair_style
     if style == "bald":
         return
@@ -251,17 +293,17 @@ def paint_hair(layer: Layer, person: Person) -> None:
     left, right = left[left[:, 1] < end_left], right[right[:, 1] < end_right]
     cap = np.concatenate([front, right, left])
     # the shade the hair throws on the forehead, then the hair, its gloss and a few strands
-    layer.soft(front + [0, 0.05], scaled(person.skin, 0.5), 0.4, 0.07, g.outline(), width=0.16)
+    layer.soft(front + offset(0, 0.05), scaled(person.skin, 0.5), 0.4, 0.07, g.outline(), width=0.16)
     layer.shape(cap, hair)
-    if layer.px > 8:
+    if layer.detail > 4:
         layer.soft(ellipse(-0.25 * m, -1.18, 0.55, 0.14, -0.25 * m), scaled(hair, 1.8), 0.4, 0.12, cap)
-    if layer.px > 25:
+    if layer.detail > 11:
         strands = []
         for k, share in enumerate(np.linspace(0.06, 0.94, 14)):
             root = np.array([-0.1 * m, -1.5])
             tip = front[round(share * (len(front) - 1))]
             bend = (root + tip) / 2 + [0.35 * (tip[0] - root[0]), -0.12]
-            tint = scaled(hair, 0.78 if k % 2 else 1.25)
+            tint = scaled(hair, 0.84 if k % 2 else 1.16)
             strands.append((smooth([root, bend, tip], closed=False), tint, 0.022))
         layer.inside(cap, strands)
 
@@ -273,7 +315,7 @@ def _paint_hat(layer: Layer, person: Person) -> None:
     if person.hat == "headscarf":
         outer = [(0, -1.66), (0.8, -1.42), (1.2, -0.7), (1.24, 0.2), (1.12, 1.0), (0.9, 1.75), (0, 2.1), (-0.9, 1.75)]
         outer += [(-1.12, 1.0), (-1.24, 0.2), (-1.2, -0.7), (-0.8, -1.42)]
-        shell = smooth(np.array(outer) - [0.12 * s, 0])
+        shell = smooth(np.array(outer) - offset(0.12 * s, 0))
         inner = g.on_face(
             smooth(
                 [
@@ -312,7 +354,7 @@ def _paint_hat(layer: Layer, person: Person) -> None:
             )
             + [0.1 * s, 0]
         )
-        _ring(layer, smooth(np.array(outer) - [0.12 * s, 0]), inner, colour)
+        _ring(layer, smooth(np.array(outer) - offset(0.12 * s, 0)), inner, colour)
         return
     if person.hair_style != "bald":  # what shows below the brim
         for u in (-1, 1):
@@ -322,22 +364,22 @@ def _paint_hat(layer: Layer, person: Person) -> None:
     edge = [(-1.06, -0.62), (-0.6, -0.8), (0, -0.86), (0.6, -0.8), (1.06, -0.62)]
     front = g.on_face(smooth(edge, closed=False))
     crown = np.array([(1.12, -1.0), (0.9, -1.45), (0.4, -1.72), (-0.4, -1.72), (-0.9, -1.45), (-1.12, -1.0)])
-    dome = np.concatenate([front, smooth(crown - [0.12 * s, 0], closed=False)])
-    layer.soft(front + [0, 0.1], scaled(person.skin, 0.4), 0.5, 0.08, face, width=0.22)
+    dome = np.concatenate([front, smooth(crown - offset(0.12 * s, 0), closed=False)])
+    layer.soft(front + offset(0, 0.1), scaled(person.skin, 0.4), 0.5, 0.08, face, width=0.22)
     layer.shape(dome, colour)
     if person.hat == "beanie":
-        cuff = np.concatenate([front + [0, 0.06], (front + [0, -0.3])[::-1]])
+        cuff = np.concatenate([front + offset(0, 0.06), (front + offset(0, -0.3))[::-1]])
         layer.shape(cuff, scaled(colour, 0.82))
-        if layer.px > 14:
+        if layer.detail > 7:
             ribs = [
-                (np.stack([front[i] + [0, 0.06], front[i] + [0, -0.3]]), scaled(colour, 0.66), 0.03)
+                (np.stack([front[i] + offset(0, 0.06), front[i] + offset(0, -0.3)]), scaled(colour, 0.66), 0.03)
                 for i in range(1, len(front) - 1, 2)
             ]
             layer.inside(cuff, ribs)
         return
     # a cap: brim towards where the face looks, seam in the middle
     brim = [(-0.86, -0.72), (-0.5, -0.9), (0.5, -0.9), (0.86, -0.72), (0.72, -0.5), (0, -0.4), (-0.72, -0.5)]
-    layer.shape(g.on_face(smooth(brim), 0.42) + [0.1 * s, 0], scaled(colour, 0.68))
+    layer.shape(g.on_face(smooth(brim), 0.42) + offset(0.1 * s, 0), scaled(colour, 0.68))
     layer.soft(
         g.on_face(smooth([(-0.8, -0.62), (0, -0.5), (0.8, -0.62)], closed=False), 0.42),
         scaled(colour, 1.3),
@@ -359,7 +401,7 @@ def _ring(layer: Layer, outer: FloatArray, inner: FloatArray, colour: Colour) ->
     layer.soft(np.concatenate([inner, inner[:1]]), (20, 14, 12), 0.5, 0.06, width=0.12)
     layer.shape(cloth, colour)
     layer.soft(np.concatenate([inner, inner[:1]]) * 1.06, scaled(colour, 0.55), 0.5, 0.04, cloth, width=0.05)
-    if layer.px > 14:
+    if layer.detail > 7:
         for k in (1.12, 1.2):
             layer.soft(np.concatenate([inner, inner[:1]]) * k, scaled(colour, 1.25), 0.28, 0.03, cloth, width=0.04)
 
@@ -388,7 +430,7 @@ def paint_glasses(layer: Layer, person: Person) -> None:
             layer.soft(lens, (22, 22, 26), 0.96, 0.0)
         else:
             layer.soft(lens, (235, 244, 250), 0.14, 0.0)
-        if layer.px > 14:
+        if layer.detail > 9:
             glint = g.on_face(
                 [(u - 0.14, v - 0.1), (u + 0.02, v - 0.13), (u - 0.12, v + 0.1), (u - 0.2, v + 0.08)], 0.12
             )

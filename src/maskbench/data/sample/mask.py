@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from maskbench.data.sample.head import Geometry
-from maskbench.data.sample.paint import Colour, FloatArray, Layer, ellipse, mix, scaled, smooth
+from maskbench.data.sample.paint import Colour, FloatArray, Layer, ellipse, mix, offset, scaled, smooth
 from maskbench.data.sample.traits import Mask, Person
 
 
@@ -24,7 +24,7 @@ def _edges(mask: Mask) -> tuple[FloatArray, FloatArray]:
     else:
         top = [(-0.93, 0.1), (-0.55, 0.1), (-0.22, 0.0), (0, -0.02), (0.22, 0.0), (0.55, 0.1), (0.93, 0.1)]
         low = [(-0.88, 0.84), (-0.56, 1.2), (-0.26, 1.36), (0, 1.38), (0.26, 1.36), (0.56, 1.2), (0.88, 0.84)]
-    return smooth(np.array(top) + [0, d], closed=False), smooth(np.array(low) + [0, d / 2], closed=False)
+    return smooth(np.array(top) + offset(0, d), closed=False), smooth(np.array(low) + offset(0, d / 2), closed=False)
 
 
 def _lift(points: FloatArray, mask: Mask) -> FloatArray:
@@ -67,8 +67,13 @@ def paint_mask(layer: Layer, person: Person, light_x: float) -> None:
     if mask.style == "one ear":
         side = mask.ear
         ear = g.on_face([(side * 0.97, 0.0)])[0]
-        layer.stroke(smooth([ear, ear + [0.1 * side, 0.2], ear + [0.05 * side, 0.36]], closed=False), strap, 0.04, True)
-        layer.soft(outline + [-0.07 * light_x, 0.05], (30, 16, 12), 0.45, 0.06, face)
+        layer.stroke(
+            smooth([ear, ear + offset(0.1 * side, 0.2), ear + offset(0.05 * side, 0.36)], closed=False),
+            strap,
+            0.04,
+            True,
+        )
+        layer.soft(outline + offset(-0.07 * light_x, 0.05), (30, 16, 12), 0.45, 0.06, face)
         layer.shape(outline, mask.colour)
         _cloth(layer, person, mask, outline, light_x)
         return
@@ -79,9 +84,9 @@ def paint_mask(layer: Layer, person: Person, light_x: float) -> None:
         for corner, v in ((top[end], -0.12), (low[end], 0.26)):
             ear = (side * 1.01, v)
             sag = ((corner[0] + ear[0]) / 2, (corner[1] + v) / 2 + 0.02)
-            layer.soft(g.on_face([corner, sag, ear]) + [0, 0.03], (40, 22, 18), 0.35, 0.02, face, width=0.05)
+            layer.soft(g.on_face([corner, sag, ear]) + offset(0, 0.03), (40, 22, 18), 0.35, 0.02, face, width=0.05)
             layer.stroke(g.on_face(smooth([corner, sag, ear], closed=False)), strap, 0.035)
-    layer.soft(outline + [-0.05 * light_x, -0.03], (30, 16, 12), 0.5, 0.05, face)
+    layer.soft(outline + offset(-0.05 * light_x, -0.03), (30, 16, 12), 0.5, 0.05, face)
     layer.shape(outline, mask.colour)
     _cloth(layer, person, mask, outline, light_x)
 
@@ -107,7 +112,7 @@ def _cloth(layer: Layer, person: Person, mask: Mask, outline: FloatArray, light_
         0.16 * half[0],
         outline,
     )
-    if layer.px < 9:
+    if layer.detail < 5:
         return
     if mask.kind == "patterned":
         _pattern(layer, mask, outline)
@@ -136,7 +141,7 @@ def _pleats(layer: Layer, g: Geometry, mask: Mask, outline: FloatArray, cool: Co
         line = top + share * (low - top)
         placed = g.on_face(line, _lift(line, mask))
         layer.soft(placed, cool, 0.62, 0.012, outline, width=0.04)
-        layer.soft(placed + [0, 0.05], bright, 0.5, 0.015, outline, width=0.035)
+        layer.soft(placed + offset(0, 0.05), bright, 0.5, 0.015, outline, width=0.035)
     wire = top + 0.1 * (low - top)
     layer.soft(g.on_face(wire, _lift(wire, mask)), bright, 0.6, 0.012, outline, width=0.05)
 

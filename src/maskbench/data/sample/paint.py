@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,26 +16,43 @@ Float32Array = NDArray[np.float32]
 Colour = tuple[float, float, float]
 
 
+@lru_cache(maxsize=64)
+def _spline(n: int, steps: int, closed: bool) -> FloatArray:
+    """The matrix that takes `n` knots to their Catmull-Rom curve: (points, n)."""
+    t = np.linspace(0, 1, steps, endpoint=False)
+    basis = 0.5 * np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], 1)
+    segments = n if closed else n - 1
+    matrix = np.zeros((segments * steps + (0 if closed else 1), n))
+    for segment in range(segments):
+        for k in range(4):
+            knot = (segment - 1 + k) % n if closed else min(max(segment - 1 + k, 0), n - 1)
+            matrix[segment * steps : (segment + 1) * steps, knot] += basis[:, k]
+    if not closed:
+        matrix[-1, -1] = 1.0
+    return matrix
+
+
 def smooth(points: ArrayLike, steps: int = 6, closed: bool = True) -> FloatArray:
     """A Catmull-Rom curve through `points`, (n, 2) -> (about n * steps, 2)."""
     knots = np.asarray(points, dtype=np.float64)
-    if closed:
-        padded = np.concatenate([knots[-1:], knots, knots[:2]])
-    else:
-        padded = np.concatenate([knots[:1], knots, knots[-1:]])
-    t = np.linspace(0, 1, steps, endpoint=False)
-    basis = 0.5 * np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], 1)
-    windows = np.stack([padded[i : len(padded) - 3 + i] for i in range(4)], 1)  # (segments, 4, 2)
-    curve = np.einsum("tk,skd->std", basis, windows).reshape(-1, 2)
-    return curve if closed else np.concatenate([curve, knots[-1:]])
+    return np.asarray(_spline(len(knots), steps, closed) @ knots)
+
+
+@lru_cache(maxsize=8)
+def _circle(n: int) -> FloatArray:
+    angle = np.linspace(0, 2 * np.pi, n, endpoint=False)
+    return np.stack([np.cos(angle), np.sin(angle)], 1)
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, tilt: float = 0.0, n: int = 24) -> FloatArray:
     """Points on an ellipse with half-axes `rx`, `ry`, turned by `tilt` radians, (n, 2)."""
-    angle = np.linspace(0, 2 * np.pi, n, endpoint=False)
-    px, py = rx * np.cos(angle), ry * np.sin(angle)
-    c, s = np.cos(tilt), np.sin(tilt)
-    return np.stack([x + c * px - s * py, y + s * px + c * py], 1)
+    c, s = math.cos(tilt), math.sin(tilt)
+    return np.asarray(_circle(n) @ np.array([[rx * c, rx * s], [-ry * s, ry * c]]) + (x, y))
+
+
+def offset(x: float, y: float) -> FloatArray:
+    """A displacement to add to points, (2,)."""
+    return np.array([x, y])
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
@@ -103,6 +122,10 @@ class Layer:
         self.window = window
         self.oversample = oversample
         size = ((window[2] - window[0]) * oversample, (window[3] - window[1]) * oversample)
+        # units -> painted px, as one matrix and one offset: this is done for every shape
+        origin = placement.to_image([(0, 0), (1, 0), (0, 1)])
+        self._matrix = (origin[1:] - origin[0]) * oversample  # (2, 2), rows: where x and y units go
+        self._offset = (origin[0] - window[:2]) * oversample
         self.rgb = Image.new("RGB", size)
         self.alpha = Image.new("L", size)
         self._draw = ImageDraw.Draw(self.rgb)
@@ -113,14 +136,19 @@ class Layer:
         """Painted px per unit."""
         return self.placement.unit * self.oversample
 
-    def _map(self, points: ArrayLike) -> FloatArray:
-        return (self.placement.to_image(points) - self.window[:2]) * self.oversample
+    @property
+    def detail(self) -> float:
+        """Px of the photograph per unit: what is finer than that need not be painted."""
+        return self.placement.unit
 
-    def _flat(self, points: ArrayLike) -> list[tuple[float, float]]:
-        # Pillow's cost grows with coordinates far outside: the clip leaves what is visible unchanged enough
+    def _map(self, points: ArrayLike) -> FloatArray:
+        return np.asarray(np.asarray(points, dtype=np.float64) @ self._matrix + self._offset)
+
+    def _flat(self, points: ArrayLike) -> list[float]:
+        # Pillow's cost grows with coordinates far outside; this far out, clipping changes nothing visible
         limit = 4.0 * max(self.rgb.size)
-        mapped = np.clip(self._map(points), -limit, limit)
-        return [(float(x), float(y)) for x, y in mapped]
+        flat: list[float] = np.minimum(np.maximum(self._map(points), -limit), limit).ravel().tolist()
+        return flat
 
     def shape(self, points: ArrayLike, colour: Colour) -> None:
         """An opaque polygon."""
@@ -159,28 +187,35 @@ class Layer:
             within: polygon in units to which the effect is clipped.
             width: of the line in units.
         """
-        sd = blur * self.px
+        sd = float(blur * self.px)
         mapped = self._map(points)
-        pad = 3 * sd + width * self.px + 2
-        low = np.maximum(np.floor(mapped.min(0) - pad), 0).astype(int)
-        high = np.minimum(np.ceil(mapped.max(0) + pad), self.rgb.size).astype(int)
-        if (high <= low).any():
+        pad = 2.6 * sd + width * self.px + 2
+        (x0, y0), (x1, y1) = mapped.min(0).tolist(), mapped.max(0).tolist()
+        left, top = max(0, math.floor(x0 - pad)), max(0, math.floor(y0 - pad))
+        right, bottom = min(self.rgb.width, math.ceil(x1 + pad)), min(self.rgb.height, math.ceil(y1 + pad))
+        if right <= left or bottom <= top:
             return
-        size = (int(high[0] - low[0]), int(high[1] - low[1]))
-        mask = Image.new("L", size)
+        size = (right - left, bottom - top)
+        # a wide blur leaves nothing that a coarser mask could not hold
+        coarse = max(1, int(sd / 2.5))
+        mask = Image.new("L", (-(-size[0] // coarse), -(-size[1] // coarse)))
         value = round(255 * min(1.0, opacity))
-        local = [(float(x), float(y)) for x, y in mapped - low]
+        local = ((mapped - (left, top)) / coarse).ravel().tolist()
         if width > 0:
-            ImageDraw.Draw(mask).line(local, fill=value, width=max(1, round(width * self.px)), joint="curve")
+            thick = max(1, round(width * self.px / coarse))
+            ImageDraw.Draw(mask).line(local, fill=value, width=thick, joint="curve")
         else:
             ImageDraw.Draw(mask).polygon(local, fill=value)
-        if sd > 0.3:
-            mask = mask.filter(ImageFilter.GaussianBlur(sd))
+        if sd > 0.4:
+            mask = mask.filter(ImageFilter.GaussianBlur(sd / coarse))
+        if coarse > 1:
+            scaled_up = (mask.width * coarse, mask.height * coarse)
+            mask = mask.resize(scaled_up, Image.Resampling.BILINEAR).crop((0, 0, *size))
         if within is not None:
             clip = Image.new("L", size)
-            ImageDraw.Draw(clip).polygon([(float(x), float(y)) for x, y in self._map(within) - low], fill=255)
+            ImageDraw.Draw(clip).polygon((self._map(within) - (left, top)).ravel().tolist(), fill=255)
             mask = ImageChops.multiply(mask, clip)
-        self.rgb.paste(ints(colour), (int(low[0]), int(low[1]), int(high[0]), int(high[1])), mask)
+        self.rgb.paste(ints(colour), (left, top, right, bottom), mask)
 
     def inside(self, points: ArrayLike, strokes: Sequence[tuple[FloatArray, Colour, float]]) -> None:
         """Polygons (width 0) and lines painted only inside the polygon `points`."""
@@ -204,10 +239,9 @@ class Layer:
         return self.placement.to_units(x[None, :], y[:, None])
 
     def light(self, gain: Float32Array) -> None:
-        """Multiply the colours by `gain`, (h, w) or (h, w, 3)."""
-        gain = gain[..., None] if gain.ndim == 2 else gain
-        lit = np.asarray(self.rgb, dtype=np.float32) * gain
-        self.rgb = Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
+        """Multiply the colours by `gain`, (h, w), at least 0."""
+        lit = np.asarray(self.rgb, dtype=np.float32) * gain[..., None]
+        self.rgb = Image.fromarray(np.minimum(lit, 255, out=lit).astype(np.uint8))
         self._draw = ImageDraw.Draw(self.rgb)
 
     def flatten(self) -> Image.Image:

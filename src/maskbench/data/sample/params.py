@@ -57,7 +57,9 @@ class SampleParams(BaseModel):
     max_faces: int = Field(115, ge=1, le=400, description="most faces in one photograph (real: 115)")
 
     median_face_px: float = Field(21.0, ge=6, le=200, description="median side of the face box in px (real: 21)")
-    face_spread: float = Field(0.78, ge=0, le=1.5, description="log-sd of the side (real: 0.74, heavier upper tail)")
+    face_spread: Range = Field(
+        (0.66, 0.92), description="log-sd of the side below and above the median (real: 5th percentile 7, 95th 96)"
+    )
     face_px_range: Range = Field((6.5, 310.0), description="sides are clipped here (real: 4 to 317 px)")
     crowd_size_link: Share = Field(
         0.8, description="how strongly many faces go with small faces (real correlation of logs: -0.8)"
@@ -91,8 +93,9 @@ class SampleParams(BaseModel):
     face_light: float = Field(0.12, ge=0, le=0.6, description="sd of the exposure of one face against its photograph")
     photo_blur_px: Range = Field((0.25, 0.85), description="sd of the blur of the whole photograph in px")
     face_blur_rate: Share = Field(0.3, description="share of faces out of focus")
-    face_blur: Range = Field((0.02, 0.075), description="sd of the out-of-focus blur as a share of the face's side")
-    noise: Range = Field((1.0, 8.0), description="sd of the sensor noise in grey levels of 255")
+    face_blur: Range = Field((0.015, 0.055), description="sd of the out-of-focus blur as a share of the face's side")
+    face_blur_max_px: float = Field(3.5, ge=0, le=50, description="largest sd of that blur in px")
+    noise: Range = Field((1.0, 6.5), description="sd of the sensor noise in grey levels of 255")
     jpeg_rate: Share = Field(0.9, description="share of photographs that were once a JPEG file")
     jpeg_quality: tuple[int, int] = Field((38, 92), strict=False, description="range of that file's quality")
 
@@ -108,6 +111,7 @@ class SampleParams(BaseModel):
         limits = {
             "face_px_range": (4.0, 1000.0),
             "short_side_px": (64, self.long_side_px),
+            "face_spread": (0.0, 1.5),
             "yaw_range": (-60.0, 60.0),
             "brightness": (0.05, 3.0),
             "contrast": (0.1, 3.0),

@@ -114,14 +114,17 @@ def face_sides(params: SampleParams, counts: IntArray, rng: np.random.Generator)
     score = photo_score[photo] + 0.55 * rng.standard_normal(total)
     rank = np.empty(total, dtype=np.int64)
     rank[np.argsort(score, kind="stable")] = np.arange(total)
-    sides = np.clip(params.median_face_px * np.exp(params.face_spread * _quantiles(total)), *params.face_px_range)
+    steps = _quantiles(total)
+    sides = params.median_face_px * np.exp(steps * np.where(steps < 0, *params.face_spread))
+    sides = np.clip(sides, *params.face_px_range)
     return list(np.split(sides[rank], np.cumsum(counts)[:-1]))
 
 
-def image_size(params: SampleParams, rng: np.random.Generator) -> tuple[int, int]:
-    """Width and height in px of one photograph."""
-    scale = 1.5 if rng.random() < params.large_image_share else 1.0
-    short = round(scale * int(rng.integers(params.short_side_px[0], params.short_side_px[1] + 1)))
+def image_size(params: SampleParams, largest: float, rng: np.random.Generator) -> tuple[int, int]:
+    """Width and height in px of one photograph; a large one if the `largest` face needs the room."""
+    short = int(rng.integers(params.short_side_px[0], params.short_side_px[1] + 1))
+    scale = 1.5 if rng.random() < params.large_image_share or largest > 0.72 * short else 1.0
+    short = round(scale * short)
     long = round(scale * params.long_side_px)
     return (short, long) if rng.random() < params.portrait_share else (long, short)
 
@@ -141,7 +144,7 @@ def plan_sample(params: SampleParams) -> list[PhotoPlan]:
     return [
         PhotoPlan(
             index=index,
-            size=image_size(params, rng),
+            size=image_size(params, float(sides[index].max()), rng),
             png=PNG_KINDS[int(kinds[index])],
             transparent=index in transparent,
             labels=tuple(SAMPLE_CLASSES[int(label)] for label in labels[end - count : end]),

@@ -14,8 +14,8 @@ _COLOUR_TYPE = {3: 2, 4: 6}  # channels -> PNG colour type: truecolour, truecolo
 _FILTER_UP = 2
 
 
-def encode_png(pixels: NDArray[Any], level: int = 3) -> bytes:
-    """Encode an image as PNG in the depth of its dtype.
+def encode_png(pixels: NDArray[Any], level: int = 2) -> bytes:
+    r"""Encode an image as PNG in the depth of its dtype.
 
     Every row uses the filter "up" (difference to the row above, modulo 256 per byte): one array
     subtraction, yet photographs become about a third smaller than with no filter. The first row's
@@ -35,7 +35,7 @@ def encode_png(pixels: NDArray[Any], level: int = 3) -> bytes:
 
     Example:
         >>> encode_png(np.zeros((2, 3, 4), np.uint16))[24:26]  # bit depth, colour type
-        b'\\x10\\x06'
+        b'\x10\\x06'
     """
     if pixels.ndim != 3 or pixels.shape[2] not in _COLOUR_TYPE or pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"encode_png: (H, W, 3 or 4) of uint8 or uint16 is needed, not {pixels.shape} {pixels.dtype}")

@@ -10,8 +10,8 @@ from maskbench.data.sample.paint import Colour, mix, scaled
 from maskbench.data.sample.params import INCORRECT, WITH_MASK, SampleParams
 
 SKIN_TONES: dict[str, Colour] = {
-    "porcelain": (244, 214, 196),
-    "fair": (233, 195, 170),
+    "porcelain": (234, 199, 179),
+    "fair": (226, 187, 161),
     "beige": (222, 178, 146),
     "olive": (203, 158, 122),
     "tan": (184, 134, 98),
@@ -248,6 +248,6 @@ def draw_person(rng: np.random.Generator, params: SampleParams, label: str, side
         occluder_side=1 if rng.random() < 0.5 else -1,
         mask=mask,
         light=float(np.clip(np.exp(rng.normal(0, params.face_light)), 0.6, 1.5)),
-        blur_share=blur_share if out_of_focus else 0.0,
+        blur_share=min(blur_share, params.face_blur_max_px / side) if out_of_focus else 0.0,
         mirror=1 if rng.random() < 0.5 else -1,
     )

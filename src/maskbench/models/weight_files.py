@@ -1,0 +1,136 @@
+"""Files of weights: read, checked, turned into float32 tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+#: Suffix of the tensor with the steps between the int8 values of another tensor.
+SCALE = ".scale"
+#: Batch norm's count of training steps: not a weight, and read by nothing when the momentum is fixed.
+COUNTER = ".num_batches_tracked"
+
+
+class WeightsError(ValueError):
+    """Weights cannot be had, read or loaded; the message is for the user."""
+
+
+def read_weight_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a `.safetensors`, `.pth` or `.pt` file.
+
+    Args:
+        path: safetensors, plain or int8 with scales (see `dequantise`), or a state dict saved by torch.
+
+    Returns:
+        float32 CPU tensors by name, without batch norm's step counters, and the file's metadata
+        (empty for torch's format, which has none).
+
+    Raises:
+        WeightsError: no such file, not of these formats, damaged, or it holds something other than
+            finite numbers.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    metadata: dict[str, str] = {}
+    if path.suffix == ".safetensors":
+        stored, metadata = _read_safetensors(path)
+    elif path.suffix in (".pth", ".pt"):
+        stored = _read_torch(path)
+    else:
+        raise WeightsError(f"{path}: weights are read from .safetensors, .pth or .pt, not {path.suffix or 'this'}")
+    stored = {name: tensor for name, tensor in stored.items() if not name.endswith(COUNTER)}
+    try:
+        tensors = dequantise(stored)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise WeightsError(f"{path}: not finite (NaN or infinite): {first_few(broken)}")
+    return tensors, metadata
+
+
+def dequantise(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Float32 tensors from int8 ones with a scale per output channel; floating ones are cast.
+
+    value[c, …] = int8[c, …] · scale[c], a symmetric uniform quantiser with one step per output channel.
+
+    Args:
+        stored: tensors by name; each int8 tensor (C, …) has a float `<name>.scale` (C,) beside it.
+
+    Returns:
+        float32 tensors by name, without the scales.
+
+    Raises:
+        WeightsError: an int8 tensor without a scale or with one of another length, or a tensor of
+            another integer type.
+
+    Source:
+        Krishnamoorthi, Quantizing deep convolutional networks for efficient inference, 2018,
+        section 2.2 (symmetric), 3.1.1 (per channel).
+
+    Example:
+        >>> stored = {"w": torch.tensor([[2, -4], [10, 0]], dtype=torch.int8), "w.scale": torch.tensor([0.5, 0.1])}
+        >>> dequantise(stored)["w"].tolist()
+        [[1.0, -2.0], [1.0, 0.0]]
+    """
+    quantised = {name for name, tensor in stored.items() if tensor.dtype == torch.int8}
+    scales = {name + SCALE for name in quantised}
+    tensors = {}
+    for name, tensor in stored.items():
+        if name in scales:
+            continue
+        if name in quantised:
+            scale = stored.get(name + SCALE)
+            if scale is None:
+                raise WeightsError(f"{name} is int8, but there is no {name}{SCALE}")
+            if not tensor.ndim or scale.shape != tensor.shape[:1] or not scale.is_floating_point():
+                raise WeightsError(
+                    f"{name}{SCALE} is {_describe(scale)}; {name} is {_describe(tensor)} and needs one per channel"
+                )
+            tensors[name] = tensor.float() * scale.float().view(-1, *[1] * (tensor.ndim - 1))
+        elif tensor.is_floating_point():
+            tensors[name] = tensor.float()
+        else:
+            raise WeightsError(f"{name} is {_describe(tensor)}; weights are floating-point, or int8 with scales")
+    return tensors
+
+
+def first_few(names: list[str], limit: int = 4) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, on one line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0]
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({_first_line(error)})") from error
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever a damaged stream makes it stumble over
+        raise WeightsError(f"{path}: not a whole file of torch weights ({_first_line(error)})") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path}: holds a {type(content).__name__}, not a state dict")
+    strange = [str(name) for name, value in content.items() if not (isinstance(name, str) and torch.is_tensor(value))]
+    if strange or not content:
+        raise WeightsError(f"{path}: not a state dict of tensors by name: {first_few(strange) or 'it is empty'}")
+    return dict(content)
