@@ -45,5 +45,5 @@ def test_missing_tables_say_so(tmp_path: Path) -> None:
 
 def test_an_empty_table_is_checked_for_its_columns() -> None:
     assert schemas.validate(schemas.empty_table(schemas.DUPLICATES), schemas.DUPLICATES).empty
-    with pytest.raises(schemas.TableError, match="columns missing: .*distance"):
+    with pytest.raises(schemas.TableError, match=r"columns missing: .*distance"):
         schemas.validate(pd.DataFrame({"image_id_a": []}), schemas.DUPLICATES)

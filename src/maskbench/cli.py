@@ -62,7 +62,7 @@ def _explain(error: Exception, debug: bool) -> int:
         return error.exit_code
     if debug:
         raise error
-    if type(error).__name__ == "AuditFailed":
+    if type(error).__name__ == "AuditFailedError":
         print(f"audit: {error}; see {error.table}", file=sys.stderr)  # type: ignore[attr-defined]
         return 1
     if isinstance(error, ConfigError | ValueError | OSError):
@@ -155,7 +155,7 @@ def _progress(interactive: bool) -> Callable[[str], Callable[[int, int], None] |
 
 def _study(names: list[str] | None, base: Path, overwrite: bool, **options: Any) -> Context:
     """Run stages of a run: all of them, or those named."""
-    from maskbench import study
+    from maskbench import stages, study
     from maskbench.models.execution import resolve_execution
     from maskbench.rundir import command_line
 
@@ -163,6 +163,8 @@ def _study(names: list[str] | None, base: Path, overwrite: bool, **options: Any)
         _delete_run(base, options)
     config, folders = choose_config(base, **options)
     context = _context(config, folders)
+    if names is None or "audit" in names:
+        stages.dataset_root(context)  # a dataset that is not there must not leave a run's folder behind
     with folders.lock():
         folders.claim(config)
         folders.record_command(command_line(), resolve_execution(config.train, config.faces.input_size).device)

@@ -287,8 +287,10 @@ def validate(table: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
         return schema.validate(table, lazy=True)
     except (SchemaError, SchemaErrors) as error:
         cases = getattr(error, "failure_cases", None)
-        first = "" if cases is None or not len(cases) else f"; first: {cases.iloc[0].to_dict()}"
-        raise TableError(f"table {schema.name}: {len(cases) if first else 1} failure(s){first}") from error
+        if cases is None or not len(cases):
+            raise TableError(f"table {schema.name}: {error}") from error
+        first = cases.iloc[0].to_dict()
+        raise TableError(f"table {schema.name}: {len(cases)} failure(s); first: {first}") from error
 
 
 def empty_table(schema: pa.DataFrameSchema) -> pd.DataFrame:

@@ -85,13 +85,13 @@ def audit(context: Context) -> list[Path]:
     written = write_audit(result, folder)
     if result.has_errors:
         errors = result.findings[result.findings["severity"] == "error"]
-        raise AuditFailed("; ".join(errors["detail"]), folder / "audit.csv")
+        raise AuditFailedError("; ".join(errors["detail"]), folder / "audit.csv")
     classes = list(config.data.classes) or sorted(result.faces["label"].unique())
     write_json(folder / "classes.json", classes)
     return [*written, folder / "classes.json"]
 
 
-class AuditFailed(Exception):
+class AuditFailedError(Exception):
     """The dataset has an error that stops a study.
 
     Attributes:
@@ -227,7 +227,7 @@ def _pretrained(context: Context) -> Any:
     saved = read_json(path) if path.is_file() else None
     if saved and choice == "auto":
         choice = saved["source"]
-    loaded = resolve_weights(choice)
+    loaded = resolve_weights(choice, context.notify)
     if saved and saved["sha256"] != loaded.sha256:
         raise RunError(
             f"{path}: this run began with weights {saved['sha256'][:12]}…, {choice} now gives {loaded.sha256[:12]}…: "

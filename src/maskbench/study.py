@@ -80,7 +80,7 @@ def run_stages(names: Sequence[str], context: Context) -> None:
 
     Raises:
         RunError: a stage that is needed has not run.
-        stages.AuditFailed: the dataset has an error that stops a study.
+        stages.AuditFailedError: the dataset has an error that stops a study.
     """
     done: set[str] = set()
     for name, stage in STAGES.items():

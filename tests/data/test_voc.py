@@ -85,8 +85,9 @@ def test_a_nonsense_size_is_a_problem_not_a_number(width):
 
 
 def test_stray_text_is_found():
+    # In the order of the elements: what follows an element is found before what its children hold.
     content = document("rm -rf", face(extra="tail")).replace(b"</annotation>", b"  end\n</annotation>")
-    assert parse_annotation(content, "a.xml").stray_text == ("rm -rf", "tail", "end")
+    assert parse_annotation(content, "a.xml").stray_text == ("rm -rf", "end", "tail")
 
 
 LAUGHS = b"""<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "lol">%s]><annotation>&k;</annotation>""" % b"".join(

@@ -64,7 +64,9 @@ def test_disk_full_keeps_the_previous_resume_point(tmp_path: Path, monkeypatch: 
 
 
 def test_files_that_are_no_checkpoints_are_named(tmp_path: Path, model: torch.nn.Module) -> None:
-    absent, damaged, foreign, unfit = (tmp_path / f"{name}.safetensors" for name in ("absent", "damaged", "foreign", "unfit"))
+    absent, damaged, foreign, unfit = (
+        tmp_path / f"{name}.safetensors" for name in ("absent", "damaged", "foreign", "unfit")
+    )
     damaged.write_bytes(pickle.dumps({"a": 1}))
     save_file({"a": torch.zeros(1)}, foreign)
     save_checkpoint(unfit, torch.nn.Linear(2, 2), RECORD)

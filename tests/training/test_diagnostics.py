@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from maskbench.models.registry import build_model
 
+from maskbench.models.registry import build_model
 from maskbench.training.diagnostics import GradientFlow, LossStatistics
 
 

@@ -128,8 +128,18 @@ def test_early_stopping_stops(tmp_path: Path) -> None:
 
 
 def test_one_batch_can_be_learnt_by_heart(tmp_path: Path) -> None:
-    plain = {name: 0 for name in ("flip", "rotate_degrees", "scale", "translate", "brightness", "contrast",
-                                  "saturation", "blur", "rescale")}  # fmt: skip
+    effects = (
+        "flip",
+        "rotate_degrees",
+        "scale",
+        "translate",
+        "brightness",
+        "contrast",
+        "saturation",
+        "blur",
+        "rescale",
+    )
+    plain = dict.fromkeys(effects, 0)
     settings = config(25, batch_size=8, loss="cross_entropy", label_smoothing=0, augment=plain, weight_decay=0)
     fit_arm(inputs(12), settings, MANUAL, 0, None, tmp_path, notify=quiet)
     steps = schemas.read_table(tmp_path / "steps", schemas.STEPS)
@@ -152,7 +162,9 @@ def test_a_killed_run_ends_as_one_never_killed(tmp_path: Path, kill_after: int) 
     for folder in (whole, killed):
         subprocess.run([*command, str(folder), "5"], env=environment, check=True, stdout=subprocess.DEVNULL)
     for name, schema in module.TABLES.items():
-        pd.testing.assert_frame_equal(schemas.read_table(killed / name, schema), schemas.read_table(whole / name, schema))
+        pd.testing.assert_frame_equal(
+            schemas.read_table(killed / name, schema), schemas.read_table(whole / name, schema)
+        )
     for name in ("best", "last"):
         first, second = (load_checkpoint(folder / f"{name}.safetensors")[0] for folder in (whole, killed))
         for (key, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from maskbench.models.registry import build_model, depth_groups
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from maskbench.config import TrainConfig
+from maskbench.models.registry import build_model, depth_groups
 from maskbench.training.optim import build_optimiser, largest_rate, parameter_groups, warmup_cosine
 from maskbench.training.regimes import apply_regime, rate_scales, trainable_groups
 

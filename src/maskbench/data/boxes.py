@@ -54,7 +54,7 @@ def box_iou(boxes_a: Floats, boxes_b: Floats) -> Floats:
     sides = np.clip(bottom_right - top_left, 0, None)  # (N, M, 2)
     intersection = sides[..., 0] * sides[..., 1]
     union = box_area(boxes_a)[:, None] + box_area(boxes_b)[None, :] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    return np.asarray(np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0))
 
 
 def square_around(boxes_xyxy: Floats, margin: float) -> Floats:

@@ -158,8 +158,8 @@ class FaceDataModule(L.LightningDataModule):
     def ordered_dataloader(self, side: str) -> DataLoader[Batch]:
         """Batches of one side in table order."""
         faces = self.faces(side)
-        positions = torch.arange(len(faces)).split(self.eval_batch_size)
-        return _loader(faces, [part.tolist() for part in positions])
+        starts = range(0, len(faces), self.eval_batch_size)
+        return _loader(faces, [list(range(s, min(s + self.eval_batch_size, len(faces)))) for s in starts])
 
 
 def _loader(faces: FaceBatches, batches: Sampler[list[int]] | list[list[int]]) -> DataLoader[Batch]:

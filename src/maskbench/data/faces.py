@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -163,7 +164,7 @@ def cached_faces(
         crops = _read_crops(path, faces)
         if crops is None:
             crops = cut_faces(root, images, faces, margin, max_pixels=max_pixels, progress=progress)
-            arrays = {"pixels": crops.pixels, "starts": crops.starts, "regions": crops.regions}
+            arrays: dict[str, NDArray[Any]] = {"pixels": crops.pixels, "starts": crops.starts, "regions": crops.regions}
             with atomic_path(path) as temporary:
                 save_file(arrays, temporary)
     return crops
@@ -233,6 +234,7 @@ def resize_region(image: Bytes, square: NDArray[np.float64], side: int) -> Bytes
     if any(before) or any(after):
         image = np.pad(image, ((before[0], after[0]), (before[1], after[1]), (0, 0)), mode="edge")
     box = (x0 + before[1], y0 + before[0], x1 + before[1], y1 + before[0])
-    limit = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
-    clipped = tuple(min(max(value, limit[0]), limit[2 + index % 2]) for index, value in enumerate(box))
+    # Rounding may put an edge a hair outside the padded image, which Pillow refuses.
+    wide, high = float(image.shape[1]), float(image.shape[0])
+    clipped = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], wide), min(box[3], high))
     return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR, box=clipped))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,8 +56,8 @@ def predict_logits(
         placed = batch.to(torch.device(execution.device))
         logits = evaluation_logits(model, placed.canvases, preprocess, execution, flip_average=flip_average)
         parts.append((logits.cpu(), batch.targets.cpu(), batch.rows.cpu()))
-    logits, targets, rows = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
-    return Logits(logits, targets, rows)
+    columns = [torch.cat(column).numpy() for column in zip(*parts, strict=True)]
+    return Logits(*columns)
 
 
 def prediction_table(
@@ -92,7 +93,7 @@ def prediction_table(
     predicted = names[logits.argmax(axis=1)]
     quality = images.set_index("image_id").loc[part["image_id"], ["brightness", "contrast", "sharpness"]]
     properties = box_properties(faces).iloc[found.rows].reset_index(drop=True)
-    columns = {
+    columns: dict[str, Any] = {
         "arm": arm,
         "seed": seed,
         "split": split,
@@ -104,7 +105,7 @@ def prediction_table(
         "loss": np.abs(log_probs[np.arange(len(part)), found.targets]),
         **{f"prob_{name}": np.exp(log_probs[:, k]) for k, name in enumerate(classes)},
         **{f"logit_{name}": logits[:, k] for k, name in enumerate(classes)},
-        **{name: properties[name] for name in properties},
+        **{str(name): properties[name] for name in properties},
         **{f"image_{name}": quality[name].to_numpy() for name in quality},
     }
     return pd.DataFrame(columns)

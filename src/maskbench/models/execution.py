@@ -39,7 +39,7 @@ class Execution:
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move `model` (in place) to the device and layout."""
-        return model.to(device=self.device).to(memory_format=self.torch_format())  # type: ignore[call-overload, no-any-return]
+        return model.to(device=self.device).to(memory_format=self.torch_format())
 
     def arrange(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) images in the layout of the weights."""

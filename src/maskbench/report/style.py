@@ -51,7 +51,7 @@ def new_figure(
         size: width and height in inches; by default 4.2 × 3.2 per axes.
         options: passed to `Figure.subplots` (e.g. `sharey=True`).
     """
-    with mpl.rc_context(RC):
+    with mpl.rc_context(RC):  # type: ignore[arg-type]
         figure = Figure(figsize=size or (4.2 * columns, 3.2 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, list(axes.flat)

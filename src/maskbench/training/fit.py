@@ -131,7 +131,7 @@ def fit_arm(
     callbacks = [best, stop, LiveTable(folder / "epochs.csv", notify)]
     resume = folder / RESUME
     started = time.perf_counter()
-    with _quiet_lightning():
+    with quiet_lightning():
         trainer = _trainer(config, execution, folder, callbacks, progress)
         trainer.fit(
             module, datamodule=datamodule, ckpt_path=str(resume) if resume.is_file() else None, weights_only=True
@@ -220,7 +220,7 @@ def _summary(
 
 
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Silence Lightning's advice that does not apply here; its errors stay."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]

@@ -7,8 +7,10 @@ import time
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -26,8 +28,34 @@ from maskbench.training.losses import WeightedCrossEntropy
 from maskbench.training.optim import build_optimiser, largest_rate
 from maskbench.training.regimes import apply_regime
 
-#: Split recorded -> losses recorded for it. `loss` is the configured one, `cross_entropy` plain, in nats.
-LOSSES = ("loss", "cross_entropy")
+
+class EpochSums(nn.Module):
+    """Confusion counts and mean losses of one side over an epoch, summed over processes.
+
+    Args:
+        classes: K.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.confusion = MulticlassConfusionMatrix(classes, validate_args=False)
+        self.loss, self.cross_entropy = MeanMetric(), MeanMetric()
+
+    def add(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
+        """Take in one batch: (B, K) float32 logits, (B,) targets, its mean training loss."""
+        self.confusion.update(logits.argmax(dim=1), targets)
+        self.loss.update(loss, len(targets))
+        self.cross_entropy.update(nn.functional.cross_entropy(logits, targets), len(targets))
+
+    def close(self) -> tuple[NDArray[np.int64], list[tuple[str, str, float]]]:
+        """(K, K) counts with true classes in rows, and `loss` (the configured one) and plain
+        `cross_entropy` in nats as (metric, class_name, value); starts afresh.
+        """
+        counts = self.confusion.compute().cpu().numpy()
+        means = [("loss", "", float(self.loss.compute())), ("cross_entropy", "", float(self.cross_entropy.compute()))]
+        for metric in (self.confusion, self.loss, self.cross_entropy):
+            metric.reset()
+        return counts, means
 
 
 class ArmModule(L.LightningModule):
@@ -65,13 +93,7 @@ class ArmModule(L.LightningModule):
         self.history = History(arm, seed)
         self.statistics = LossStatistics(train.moving_average)
         self.flow = GradientFlow(model)
-        self.confusion = nn.ModuleDict(
-            {
-                f"{split}_": MulticlassConfusionMatrix(len(classes), validate_args=False, sync_on_compute=True)
-                for split in ("train", "val")
-            }
-        )
-        self.losses = nn.ModuleDict({f"{split}_{name}": MeanMetric() for split in ("train", "val") for name in LOSSES})
+        self.training_sums, self.validation_sums = EpochSums(len(classes)), EpochSums(len(classes))
         self._batches = hashlib.sha256()
         self._epoch_started = 0.0
         self._pending: list[tuple[int, Tensor, float]] = []
@@ -104,7 +126,7 @@ class ArmModule(L.LightningModule):
         self._batches.update(batch.rows.cpu().numpy().tobytes())
         logits = self.model(self.execution.arrange(self.views(batch, batch_idx)))
         loss: Tensor = self.criterion(logits, batch.targets)
-        self._count("train", logits.detach().float(), batch.targets, loss.detach())
+        self.training_sums.add(logits.detach().float(), batch.targets, loss.detach())
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -171,33 +193,22 @@ class ArmModule(L.LightningModule):
         logits = evaluation_logits(
             self.model, batch.canvases, self.preprocess, self.execution, flip_average=self.evaluate.flip_average
         )
-        self._count("val", logits, batch.targets, self.criterion(logits, batch.targets))
+        self.validation_sums.add(logits, batch.targets, self.criterion(logits, batch.targets))
 
     def on_validation_epoch_end(self) -> None:
         """Close the epoch's measurements of both sides."""
         if self.trainer.sanity_checking:
             return
-        for split in ("train", "val"):
-            self._close(split)
+        self._close("train", self.training_sums)
+        self._close("val", self.validation_sums)
         self.history.batches.append(self._batches.hexdigest())
         self.history.epoch_seconds.append(time.perf_counter() - self._epoch_started)
         self.log("val_f1", self.history.value(self.current_epoch, "val", "f1_macro"), prog_bar=True)
 
-    def _count(self, split: str, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
-        self.confusion[f"{split}_"].update(logits.argmax(dim=1), targets)
-        self.losses[f"{split}_loss"].update(loss, len(targets))
-        plain = nn.functional.cross_entropy(logits, targets)
-        self.losses[f"{split}_cross_entropy"].update(plain, len(targets))
-
-    def _close(self, split: str) -> None:
+    def _close(self, split: str, sums: EpochSums) -> None:
         """Turn the epoch's sums of one side into rows and log them."""
-        matrix = self.confusion[f"{split}_"]
-        counts = matrix.compute().cpu().numpy()  # type: ignore[operator]
-        matrix.reset()  # type: ignore[operator]
-        measured = [(name, "", float(self.losses[f"{split}_{name}"].compute())) for name in LOSSES]  # type: ignore[operator]
-        for name in LOSSES:
-            self.losses[f"{split}_{name}"].reset()  # type: ignore[operator]
-        measured += confusion_metrics(counts, self.classes)
+        counts, losses = sums.close()
+        measured = [*losses, *confusion_metrics(counts, self.classes)]
         where = {"epoch": self.current_epoch, "split": split}
         self.history.add("epochs", [{**where, "metric": m, "class_name": c, "value": float(v)} for m, c, v in measured])
         self.history.add(

@@ -352,7 +352,7 @@ def _paint_hat(layer: Layer, person: Person) -> None:
                     (-0.7, -0.92),
                 ]
             )
-            + [0.1 * s, 0]
+            + offset(0.1 * s, 0)
         )
         _ring(layer, smooth(np.array(outer) - offset(0.12 * s, 0)), inner, colour)
         return

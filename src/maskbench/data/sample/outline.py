@@ -22,7 +22,7 @@ def clip_polygon(polygon: FloatArray, rectangle: tuple[float, float, float, floa
 
     Example:
         >>> clip_polygon(np.array([[-1.0, 0], [1, 0], [1, 1], [-1, 1]]), (0, 0, 2, 2)).tolist()
-        [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]
+        [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
     """
     x0, y0, x1, y1 = rectangle
     points = [(float(x), float(y)) for x, y in polygon]

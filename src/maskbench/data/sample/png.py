@@ -35,7 +35,7 @@ def encode_png(pixels: NDArray[Any], level: int = 2) -> bytes:
 
     Example:
         >>> encode_png(np.zeros((2, 3, 4), np.uint16))[24:26]  # bit depth, colour type
-        b'\x10\\x06'
+        b'\x10\x06'
     """
     if pixels.ndim != 3 or pixels.shape[2] not in _COLOUR_TYPE or pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"encode_png: (H, W, 3 or 4) of uint8 or uint16 is needed, not {pixels.shape} {pixels.dtype}")

@@ -1,0 +1,182 @@
+"""Training speed as ratios taken inside one process run.
+
+1. The real training loop (batches, augmentation, forward, backward, optimiser, statistics, logging)
+   against the same optimiser step on random tensors held in memory.
+2. The same loop against the usual notebook's way: float32, NCHW, 226 px, every face decoded into a
+   list of float tensors, default AdamW.
+
+Blocks of the variants alternate, so a machine that slows down slows all of them; each figure is the
+median over the rounds. Usage: python benchmarks/training.py [--data DIR] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset, default_collate
+
+from maskbench import schemas, study
+from maskbench.cli import choose_config
+from maskbench.config import STUDY_ARMS, Config
+from maskbench.data.faces import make_canvases
+from maskbench.models.execution import resolve_execution
+from maskbench.models.registry import build_model
+from maskbench.stages import Context, face_crops
+from maskbench.training.fit import FitInputs, build_datamodule, preprocess_from, quiet_lightning
+from maskbench.training.losses import build_loss
+from maskbench.training.module import ArmModule
+from maskbench.training.optim import build_optimiser
+
+NOTEBOOK_PX = 226
+
+
+def prepare(data: str, folder: Path) -> tuple[Config, FitInputs, Any, Any]:
+    """Audit and split a dataset; canvases as training gets them."""
+    config, folders = choose_config(
+        folder, data=data, name=None, preset="quick", config_file=None, weights="none", settings=None
+    )
+    context = Context(config, folders, lambda line: None, lambda title: None)
+    folders.claim(config)
+    study.run_stages(["audit", "split"], context)
+    images, faces = (
+        context.table("audit", name, schema) for name, schema in (("images", schemas.IMAGES), ("faces", schemas.FACES))
+    )
+    crops = face_crops(context, images, faces)
+    canvases = make_canvases(crops, faces, config.faces.margin, config.faces.input_size)
+    split = context.table("split", "split", schemas.SPLIT)
+    return config, FitInputs(canvases, split, context.classes(), {}), crops, faces
+
+
+class StepClock(L.Callback):
+    """Wall time between the first and the last optimiser step of a fit, beginning after `skip` steps."""
+
+    def __init__(self, skip: int) -> None:
+        self.skip, self.started, self.steps = skip, 0.0, 0
+        self.ended = 0.0
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Start the clock after the warm-up."""
+        if batch_idx == self.skip:
+            self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Stop it."""
+        self.ended = time.perf_counter()
+
+
+def loop_rate(config: Config, inputs: FitInputs, steps: int, skip: int = 3) -> float:
+    """Faces per second of the real loop, with its logger, statistics and gradient flow."""
+    execution = resolve_execution(config.train, config.faces.input_size)
+    model, _ = build_model(STUDY_ARMS[1].implementation, len(inputs.classes), seed=0, loaded=None)
+    execution.place(model)
+    data = build_datamodule(inputs, config, 0)
+    module = ArmModule(
+        model, arm="bench", seed=0, classes=inputs.classes, criterion=build_loss(config.train, data.class_counts()),
+        preprocess=preprocess_from(config), execution=execution, train=config.train, evaluate=config.evaluate,
+    )  # fmt: skip
+    clock = StepClock(skip)
+    with tempfile.TemporaryDirectory() as folder, quiet_lightning():
+        trainer = L.Trainer(
+            accelerator="gpu" if execution.device == "cuda" else "cpu", devices=1, max_epochs=1,
+            precision=execution.lightning_precision(), limit_train_batches=steps + skip, limit_val_batches=0,
+            callbacks=[clock], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            log_every_n_steps=1, use_distributed_sampler=False,
+            logger=L.pytorch.loggers.TensorBoardLogger(folder),
+        )  # fmt: skip
+        trainer.fit(module, datamodule=data)
+    return steps * config.train.batch_size / (clock.ended - clock.started)
+
+
+def bare_rate(config: Config, classes: int, steps: int, skip: int = 3) -> float:
+    """Faces per second of the same optimiser step on random tensors."""
+    execution = resolve_execution(config.train, config.faces.input_size)
+    model, _ = build_model(STUDY_ARMS[1].implementation, classes, seed=0, loaded=None)
+    execution.place(model).train()
+    criterion = build_loss(config.train, torch.full((classes,), 100))
+    optimiser, schedule = build_optimiser(model, config.train, 1000)
+    size, count = config.faces.input_size, config.train.batch_size
+    images = execution.arrange(torch.randn(count, 3, size, size))
+    targets = torch.randint(0, classes, (count,))
+
+    def step() -> None:
+        optimiser.zero_grad()
+        with execution.autocast():
+            logits = model(images)
+        criterion(logits, targets).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), config.train.gradient_clip)
+        optimiser.step()
+        schedule.step()
+
+    return count / seconds_per_call(step, steps, skip)
+
+
+def notebook_rate(faces: list[tuple[torch.Tensor, int]], classes: int, steps: int, frozen: bool) -> float:
+    """Faces per second of the notebook's way; `frozen`: all but the head."""
+    model, _ = build_model("torchvision", classes, seed=0, loaded=None)
+    model.train()
+    if frozen:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith("fc."))
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    batches = iter(DataLoader(faces, batch_size=32, shuffle=True, collate_fn=default_collate))  # type: ignore[arg-type]
+
+    def step() -> None:
+        images, targets = next(batches)
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(images), targets).backward()
+        optimiser.step()
+
+    return 32 / seconds_per_call(step, steps, 1)
+
+
+def seconds_per_call(call: Callable[[], None], count: int, skip: int) -> float:
+    """Mean wall time of `count` calls after `skip` warm-up calls."""
+    for _ in range(skip):
+        call()
+    started = time.perf_counter()
+    for _ in range(count):
+        call()
+    return (time.perf_counter() - started) / count
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="sample")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        config, inputs, crops, faces = prepare(options.data, Path(folder))
+        large = make_canvases(crops, faces, config.faces.margin, NOTEBOOK_PX)[:160, :, 28:-28, 28:-28]
+    decoded = [(face.float() / 255, 0) for face in large[:, :, :NOTEBOOK_PX, :NOTEBOOK_PX]]
+    steps = max(2, min(20, len(TensorDataset(inputs.canvases)) // config.train.batch_size - 6))
+    rates: dict[str, list[float]] = {"loop": [], "bare": [], "notebook": [], "notebook frozen": []}
+    for round_ in range(options.rounds):
+        rates["loop"].append(loop_rate(config, inputs, steps))
+        rates["bare"].append(bare_rate(config, len(inputs.classes), steps))
+        rates["notebook"].append(notebook_rate(decoded, len(inputs.classes), 2, frozen=False))
+        rates["notebook frozen"].append(notebook_rate(decoded, len(inputs.classes), 2, frozen=True))
+        print(f"round {round_ + 1}: " + ", ".join(f"{name} {values[-1]:.1f}" for name, values in rates.items()))
+    execution = resolve_execution(config.train, config.faces.input_size)
+    print(f"\ntorch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads, {execution}")
+    print(f"input {config.faces.input_size} px, batch {config.train.batch_size}; medians of {options.rounds} rounds\n")
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    for name, value in median.items():
+        print(f"{name:16s} {value:8.1f} faces/s")
+    for name in ("bare", "notebook", "notebook frozen"):
+        ratios = [a / b for a, b in zip(rates["loop"], rates[name], strict=True)]
+        print(f"loop ÷ {name:16s} {statistics.median(ratios):6.2f}  (rounds: {', '.join(f'{r:.2f}' for r in ratios)})")
+
+
+if __name__ == "__main__":
+    main()

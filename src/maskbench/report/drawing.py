@@ -1,0 +1,94 @@
+"""A finished figure with what stands under it: every figure of the study is a `Drawing`.
+
+    @styled
+    def fig_something(table: pd.DataFrame, ...) -> Drawing:
+        figure, axes = new_figure(...)
+        ...
+        return Drawing(figure, "something", "What it shows", "What to look for, on how many faces and seeds.")
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from maskbench.report.style import RC
+from maskbench.storage import atomic_path
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+#: Metadata that would change from one run or installation to the next is left out.
+_METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A figure, its file name, and its words.
+
+    Attributes:
+        figure: made without pyplot (`style.new_figure`).
+        name: stem of its files: lower-case letters, digits, `_`, `-`, `.`.
+        title: says what is shown.
+        caption: says what to look for, and on how many photographs, faces and seeds it rests.
+
+    Raises:
+        ValueError: `name` is not a plain file stem, or title or caption is missing.
+    """
+
+    figure: Figure
+    name: str
+    title: str
+    caption: str
+
+    def __post_init__(self) -> None:
+        """Refuse names that would leave the folder, and figures without words."""
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"a drawing's name is a plain lower-case file stem, not {self.name!r}")
+        if not self.title.strip() or not self.caption.strip():
+            raise ValueError(f"drawing {self.name}: a title and a caption are needed")
+
+    def save(self, folder: Path, dpi: int = 130) -> list[Path]:
+        """Write `NAME.png` and `NAME.svg`, each whole or not at all; equal figures give equal files.
+
+        Args:
+            folder: made when missing.
+            dpi: resolution of the PNG, and of rasterised parts of the SVG, in dots per inch.
+
+        Returns:
+            The two paths, PNG first.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        written = []
+        with mpl.rc_context(RC):  # type: ignore[arg-type]
+            for kind, metadata in _METADATA.items():
+                path = Path(folder) / f"{self.name}.{kind}"
+                with atomic_path(path) as temporary:
+                    self.figure.savefig(temporary, dpi=dpi, format=kind, metadata=metadata)
+                written.append(path)
+        return written
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Run a figure function under the house style, for artists that read it when they are made.
+
+    `style.new_figure` applies the style to the figure and its axes only; legends and texts added
+    later would follow the caller's settings, which this leaves as they were.
+    """
+
+    @functools.wraps(draw)
+    def under_style(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(RC):  # type: ignore[arg-type]
+            return draw(*args, **kwargs)
+
+    return under_style

@@ -1,0 +1,78 @@
+import hashlib
+
+import imagehash
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image, ImageFilter
+from scipy.ndimage import laplace
+
+from maskbench.audit.quality import laplacian_variance, measure, saturation_mean
+
+PHOTOS = hnp.arrays(
+    np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12), st.just(3)), elements=st.integers(0, 255)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(PHOTOS)
+def test_measures_equal_references(pixels):
+    image = Image.fromarray(pixels)
+    quality = measure(image)
+    luma = np.asarray(image.convert("L"), dtype=float)
+    assert quality.brightness == pytest.approx(luma.mean())
+    assert quality.contrast == pytest.approx(luma.std(), abs=1e-9)
+    assert quality.sharpness == pytest.approx(laplace(luma, mode="nearest").var(), rel=1e-9, abs=1e-6)
+    most, least = pixels.max(axis=2).astype(float), pixels.min(axis=2).astype(float)
+    saturation = np.where(most > 0, 255 * (most - least) / np.maximum(most, 1), 0).mean()
+    assert quality.saturation == pytest.approx(saturation, rel=1e-5, abs=1e-5)
+    assert quality.phash == str(imagehash.phash(image))
+    assert quality.solid == (len(np.unique(pixels.reshape(-1, 3), axis=0)) == 1)
+    assert quality.thumbnail.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("colour", "brightness", "saturation"),
+    [((0, 0, 0), 0, 0), ((255, 255, 255), 255, 0), ((90, 90, 90), 90, 0), ((255, 0, 0), 76, 255), ((200, 100, 100), 130,
+      127.5)],
+)  # fmt: skip
+def test_solid_colours_have_known_answers(colour, brightness, saturation):
+    quality = measure(Image.new("RGB", (30, 20), colour))
+    assert quality.brightness == pytest.approx(brightness, abs=0.5)
+    assert quality.saturation == pytest.approx(saturation)
+    assert quality.contrast == quality.sharpness == 0 and quality.solid
+
+
+def test_laplacian_by_hand():
+    # One bright pixel of 1 in the middle of 3 × 3: Laplacian -4 there, 1 at its 4 neighbours, 0 at corners.
+    luma = np.zeros((3, 3), dtype=np.uint8)
+    luma[1, 1] = 1
+    # mean (-4 + 4) / 9 = 0; variance (16 + 4) / 9
+    assert laplacian_variance(luma) == pytest.approx(20 / 9)
+
+
+def test_the_extreme_laplacian_does_not_overflow():
+    board = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    assert laplacian_variance(board) == pytest.approx(laplace(board.astype(float), mode="nearest").var())
+
+
+def test_blur_lowers_sharpness():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    sharp = Image.fromarray(pixels)
+    values = [measure(sharp.filter(ImageFilter.GaussianBlur(radius))).sharpness for radius in (0, 1, 2, 4)]
+    assert values == sorted(values, reverse=True) and values[0] > 10 * values[-1]
+
+
+def test_saturation_is_close_to_pillows():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8))
+    theirs = np.asarray(image.convert("HSV"))[..., 1].mean()
+    assert 0 <= saturation_mean(image) - theirs < 1
+
+
+def test_pixel_hash_depends_on_shape():
+    pixels = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
+    wide, tall = Image.fromarray(pixels), Image.fromarray(pixels.reshape(4, 3, 3))
+    assert measure(wide).pixels_sha256 != measure(tall).pixels_sha256
+    assert measure(wide).pixels_sha256 == hashlib.sha256(b"4x3:" + pixels.tobytes()).hexdigest()

@@ -1,0 +1,198 @@
+"""The study as a user runs it: through the command line, on the sample."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score, roc_auc_score
+
+from maskbench import schemas
+from maskbench.storage import read_json, read_yaml
+
+SMOKE = ["--preset", "smoke", "--weights", "bundled"]
+
+
+def maskbench(*arguments: str, cwd: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would."""
+    environment = {**os.environ, "MASKBENCH_CACHE": str(cache), "COLUMNS": "200"}
+    command = [sys.executable, "-c", "from maskbench.cli import main; main()", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400, check=False)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all runs of this module."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, str]:
+    """A complete smoke run: its folder and what it printed."""
+    base = tmp_path_factory.mktemp("run")
+    done = maskbench("run", *SMOKE, "--name", "smoke", cwd=base, cache=cache)
+    assert done.returncode == 0, done.stderr
+    return base, done.stdout
+
+
+def test_a_run_leaves_what_it_promises(finished: tuple[Path, str]) -> None:
+    base, printed = finished
+    results, plots = base / "results" / "smoke", base / "plots" / "smoke"
+    for name in ("config.yaml", "run.json", "report.html", "audit/audit.csv", "audit/audit.json",
+                 "eda/manifest.json", "split/split.csv", "train/layers.csv", "train/protocol.json",
+                 "evaluate/predictions.csv", "evaluate/metrics.csv", "evaluate/confusion.csv"):  # fmt: skip
+        assert (results / name).is_file(), name
+    for arm in ("manual-random", "torchvision-pretrained"):
+        for name in ("best.safetensors", "best.json", "last.safetensors", "epochs.csv", "weights.json", "fit.json"):
+            assert (results / "train" / arm / "seed0" / name).is_file(), name
+    assert len(list(plots.glob("*.png"))) == len(list(plots.glob("*.svg"))) > 15
+    assert "report.html" in printed and "macro-F1" in printed
+    assert not list(base.rglob(".*.tmp*"))
+
+
+def test_the_report_stands_alone(finished: tuple[Path, str]) -> None:
+    text = (finished[0] / "results" / "smoke" / "report.html").read_text(encoding="utf-8")
+    assert 'src="http' not in text and 'href="http' not in text and "url(http" not in text
+    assert "manual-random" in text and "torchvision-pretrained" in text
+
+
+def test_reported_metrics_are_those_of_the_saved_predictions(finished: tuple[Path, str]) -> None:
+    folder = finished[0] / "results" / "smoke" / "evaluate"
+    predictions = schemas.read_table(folder / "predictions", schemas.PREDICTIONS)
+    metrics = schemas.read_table(folder / "metrics", schemas.METRICS)
+    for arm, part in predictions[predictions["split"] == "test"].groupby("arm"):
+        own = metrics[(metrics["arm"] == arm) & (metrics["split"] == "test")].set_index(["metric", "class_name"])[
+            "value"
+        ]
+        assert own["accuracy", ""] == pytest.approx((part["label"] == part["predicted"]).mean())
+        f1 = f1_score(part["label"], part["predicted"], average="macro", labels=sorted(part["label"].unique()))
+        if set(part["label"]) == set(predictions["label"]):
+            assert own["f1_macro", ""] == pytest.approx(f1)
+        truth = part["label"] == "with_mask"
+        assert own["roc_auc", "with_mask"] == pytest.approx(roc_auc_score(truth, part["prob_with_mask"]))
+        probs = part[[c for c in part if c.startswith("prob_")]].to_numpy()
+        np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-9)
+
+
+def test_the_test_split_is_what_the_split_table_says(finished: tuple[Path, str]) -> None:
+    results = finished[0] / "results" / "smoke"
+    split = schemas.read_table(results / "split" / "split", schemas.SPLIT)
+    predictions = schemas.read_table(results / "evaluate" / "predictions", schemas.PREDICTIONS)
+    for (_, side), part in predictions.groupby(["arm", "split"]):
+        assert set(part["face_id"]) == set(split.loc[split["split"] == side, "face_id"])
+
+
+def test_weights_and_configuration_are_on_record(finished: tuple[Path, str]) -> None:
+    results = finished[0] / "results" / "smoke"
+    record = read_json(results / "train" / "torchvision-pretrained" / "seed0" / "best.json")
+    assert record["weights"]["source"] == "bundled" and record["weights"]["matched"] == 180
+    assert len(record["weights"]["sha256"]) == 64
+    assert record["classes"] == ["mask_weared_incorrect", "with_mask", "without_mask"]
+    assert read_json(results / "train" / "protocol.json")["equal"]
+    assert read_yaml(results / "config.yaml")["train"]["learning_rate"] > 0
+    assert {"torch", "python", "maskbench"} <= set(read_json(results / "run.json")["versions"])
+
+
+def test_a_second_run_does_nothing_again(finished: tuple[Path, str], cache: Path) -> None:
+    base, _ = finished
+    weights = base / "results" / "smoke" / "train" / "manual-random" / "seed0" / "best.safetensors"
+    before = weights.stat().st_mtime_ns
+    done = maskbench("run", *SMOKE, "--name", "smoke", cwd=base, cache=cache)
+    assert done.returncode == 0
+    assert done.stdout.count("complete, unchanged") == 6 and "running" not in done.stdout
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_a_lost_file_is_made_again_and_nothing_else(finished: tuple[Path, str], cache: Path) -> None:
+    base, _ = finished
+    (base / "results" / "smoke" / "evaluate" / "metrics.parquet").unlink()
+    done = maskbench("run", "--name", "smoke", cwd=base, cache=cache)
+    assert done.returncode == 0, done.stderr
+    ran = [line for line in done.stdout.splitlines() if line.endswith(": running")]
+    assert ran == ["evaluate: running"] or ran == ["evaluate: running", "report: running"]
+
+
+def test_another_configuration_is_refused_by_name(finished: tuple[Path, str], cache: Path) -> None:
+    done = maskbench("run", *SMOKE, "--name", "smoke", "--set", "train.epochs=3", cwd=finished[0], cache=cache)
+    assert done.returncode == 2
+    assert "train.epochs: 2 there, 3 here" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_stages_run_alone_in_order(tmp_path: Path, cache: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return maskbench(*arguments, cwd=tmp_path, cache=cache)
+
+    refused = run("train", *SMOKE, "--name", "steps")
+    assert refused.returncode == 2 and "maskbench audit --name steps" in refused.stderr
+    assert run("split", "sample", *SMOKE, "--name", "steps").returncode == 0
+    folder = tmp_path / "results" / "steps"
+    assert (folder / "split" / "manifest.json").is_file() and not (folder / "eda").exists()
+    assert run("train", "--name", "steps", "--set", "train.epochs=1").returncode == 2  # another configuration
+    assert run("evaluate", "--name", "steps").returncode == 2  # nothing trained yet
+
+
+@pytest.mark.parametrize("labels", [2, 4])
+def test_any_labels_and_number_of_classes(tmp_path: Path, cache: Path, labels: int) -> None:
+    """A dataset with Spanish labels works through the configuration alone."""
+    assert maskbench("sample", "d", "--set", "images=24", cwd=tmp_path, cache=cache).returncode == 0
+    names = {"with_mask": "con mascarilla", "without_mask": "sin mascarilla", "mask_weared_incorrect": "mal puesta"}
+    for number, path in enumerate(sorted((tmp_path / "d" / "annotations").iterdir())):
+        text = path.read_text()
+        for old, new in names.items():
+            text = text.replace(f"<name>{old}</name>", f"<name>{new}</name>")
+        if number % 2 and labels == 4:
+            text = text.replace("<name>sin mascarilla</name>", "<name>pañuelo &amp; bufanda</name>", 1)
+        path.write_text(text)
+    renamed = {2: {"con mascarilla": "sí", "sin mascarilla": "no", "mal puesta": "no"}, 4: {"mal puesta": "mal"}}
+    settings = {"label_map": renamed[labels]}
+    done = maskbench(
+        "run", "--data", "d", *SMOKE, "--set", f"data={json.dumps(settings)}", "--set", "train.epochs=1",
+        cwd=tmp_path, cache=cache,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    metrics = pd.read_csv(tmp_path / "results" / "d" / "evaluate" / "metrics.csv")
+    found = set(metrics.loc[metrics["metric"] == "f1", "class_name"])
+    assert found == ({"sí", "no"} if labels == 2 else {"con mascarilla", "sin mascarilla", "mal", "pañuelo & bufanda"})
+
+
+def test_an_unusable_dataset_stops_with_exit_code_1_and_a_table(tmp_path: Path, cache: Path) -> None:
+    assert maskbench("sample", "d", "--set", "images=6", cwd=tmp_path, cache=cache).returncode == 0
+    for path in (tmp_path / "d" / "images").iterdir():
+        path.write_bytes(b"not a picture")
+    done = maskbench("run", "--data", "d", *SMOKE, cwd=tmp_path, cache=cache)
+    assert done.returncode == 1 and "audit" in done.stderr and "Traceback" not in done.stderr
+    assert len(pd.read_csv(tmp_path / "results" / "d" / "audit" / "audit.csv")) >= 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--data", "absent"], "no such folder"),
+        (["run", "--set", "train.epoch=3"], "train.epoch: no such field"),
+        (["run", "--preset", "huge"], "preset"),
+        (["run", "--weights", "absent.pth", "--preset", "smoke"], "absent.pth"),
+        (["sample", "d", "--set", "images=-1"], "images"),
+        (["run", "--name", "a/b"], "name"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    tmp_path: Path, cache: Path, arguments: list[str], message: str
+) -> None:
+    done = maskbench(*arguments, cwd=tmp_path, cache=cache)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_folder_that_is_no_run_is_not_deleted(tmp_path: Path, cache: Path) -> None:
+    precious = tmp_path / "results" / "mine" / "thesis.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("x")
+    done = maskbench("run", *SMOKE, "--name", "mine", "--overwrite", cwd=tmp_path, cache=cache)
+    assert done.returncode == 2 and "nothing was deleted" in done.stderr
+    assert precious.is_file()
+    shutil.rmtree(precious.parent)
