@@ -230,17 +230,45 @@ CONFUSION = _schema(
     unique=["arm", "seed", "split", "true", "predicted"],
 )
 
-#: Points of the one-against-rest ROC curve per class, from (0, 0) to (1, 1).
+#: Points of the one-against-rest ROC curve per class, from (0, 0) (threshold infinite) to (1, 1).
 ROC = _schema(
     "roc", {**_run, "class_name": _key, "false_positive_rate": _share, "true_positive_rate": _share,
             "threshold": _real},
 )  # fmt: skip
 
-#: Points of the one-against-rest precision–recall curve per class.
+#: Points of the one-against-rest precision–recall curve per class, from recall 0 (threshold infinite).
 PRECISION_RECALL = _schema(
     "precision_recall", {**_run, "class_name": _key, "recall": _share, "precision": _share,
                          "threshold": _real},
 )  # fmt: skip
+
+_interval = {
+    "metric": _key,
+    "class_name": _text,
+    "value": _real,
+    "low": _real,
+    "high": _real,
+    "confidence": _share,
+    "resamples": _count,
+    "incomplete": _count,
+    "images": _count,
+    "faces": _count,
+}
+
+#: Bootstrap intervals over photographs beside each headline number; `faces` counts the true faces of
+#: `class_name`, or all; in `incomplete` of the resamples a class was not drawn at all.
+INTERVALS = _schema(
+    "intervals",
+    {**_run, "split": _split, **_interval},
+    unique=["arm", "seed", "split", "metric", "class_name"],
+)
+
+#: The same for `arm` minus `baseline`, paired by photograph.
+DIFFERENCES = _schema(
+    "differences",
+    {"arm": _key, "baseline": _key, "seed": _count, "split": _split, **_interval},
+    unique=["arm", "baseline", "seed", "split", "metric", "class_name"],
+)
 
 #: Layers in forward order, with the formulas behind the counts.
 LAYERS = _schema(
@@ -263,6 +291,211 @@ LAYERS = _schema(
         "formula": _text,
     },
     unique=["implementation", "layer"],
+)
+
+
+#: Summary rows: one quantity over all photographs or faces (`class_name` empty) or over those of one
+#: class. `low`/`high` bound percentile bootstrap intervals in which whole photographs are drawn.
+EDA_SUMMARY = _schema(
+    "eda_summary",
+    {
+        "class_name": _text,
+        "quantity": _key,
+        "unit": _key,
+        "n": _count,
+        "photographs": _count,
+        "mean": _real,
+        "mean_low": _real,
+        "mean_high": _real,
+        "sd": _nonnegative,
+        "minimum": _real,
+        "q1": _real,
+        "median": _real,
+        "median_low": _real,
+        "median_high": _real,
+        "q3": _real,
+        "maximum": _real,
+        "confidence": _share,
+        "resamples": _count,
+        "reason": _text,
+    },
+    unique=["class_name", "quantity"],
+)
+
+#: How many photographs have each file format, colour mode, bit depth, transparency.
+IMAGE_KINDS = _schema(
+    "image_kinds",
+    {
+        "property": pa.Column(str, pa.Check.isin(["format", "mode", "bit_depth", "transparency"])),
+        "value": _key,
+        "photographs": _count,
+        "share": _share,
+    },
+    unique=["property", "value"],
+)
+
+#: How many photographs hold `faces` faces (values that occur), and the share of all faces they hold.
+FACES_PER_IMAGE = _schema(
+    "faces_per_image",
+    {"faces": _count, "photographs": _positive, "photograph_share": _share, "face_share": _share},
+    unique=["faces"],
+)
+
+#: Share of each photograph inside at least one box (`coverage`, the union) and the sum of the boxes'
+#: shares (`share_sum`, larger where boxes overlap).
+IMAGE_COVERAGE = _schema(
+    "image_coverage",
+    {"image_id": _key, "faces": _count, "coverage": _share, "share_sum": _nonnegative},
+    unique=["image_id"],
+)
+
+#: Geometry of every box, in px, px² and shares of the photograph; `box_side` = √area.
+BOXES = _schema(
+    "boxes",
+    {
+        "face_id": _key,
+        "image_id": _key,
+        "class_name": _key,
+        "box_width": _nonnegative,
+        "box_height": _nonnegative,
+        "box_area": _nonnegative,
+        "box_side": _nonnegative,
+        "box_aspect": _nonnegative,
+        "box_share": _share,
+        "centre_x": _share,
+        "centre_y": _share,
+        "at_border": _flag,
+        "faces_in_image": _positive,
+    },
+    unique=["face_id"],
+)
+
+#: Faces and photographs per class. `wilson_*` takes faces as independent, `cluster_*` draws whole
+#: photographs.
+CLASS_BALANCE = _schema(
+    "class_balance",
+    {
+        "class_name": _key,
+        "faces": _count,
+        "share": _share,
+        "wilson_low": _share,
+        "wilson_high": _share,
+        "cluster_low": _share,
+        "cluster_high": _share,
+        "photographs": _count,
+        "photograph_share": _share,
+        "confidence": _share,
+        "resamples": _count,
+        "reason": _text,
+    },
+    unique=["class_name"],
+)
+
+#: Measures of imbalance over all classes, each with its definition.
+CLASS_MEASURES = _schema(
+    "class_measures",
+    {
+        "measure": _key,
+        "value": _real,
+        "low": _real,
+        "high": _real,
+        "unit": _key,
+        "definition": _key,
+        "confidence": _share,
+        "resamples": _count,
+        "reason": _text,
+    },
+    unique=["measure"],
+)
+
+#: Photographs in which two classes stand together, against independence. `scope`: `all` photographs
+#: with a face, or those with `several` faces, where two classes can meet at all.
+CLASS_COOCCURRENCE = _schema(
+    "class_cooccurrence",
+    {
+        "scope": pa.Column(str, pa.Check.isin(["all", "several"])),
+        "class_a": _key,
+        "class_b": _key,
+        "photographs": _count,
+        "together": _count,
+        "expected": _nonnegative,
+        "lift": _nonnegative,
+        "phi": pa.Column(float, pa.Check.in_range(-1, 1), nullable=True),
+        "reason": _text,
+    },
+    unique=["scope", "class_a", "class_b"],
+)
+
+#: Class shares within bands of box size (√area, px) and of faces in the photograph; a band holds
+#: `lower` ≤ value < `upper` (0 and infinity at open ends).
+CLASS_BANDS = _schema(
+    "class_bands",
+    {
+        "factor": pa.Column(str, pa.Check.isin(["box_side", "faces_in_image"])),
+        "unit": _key,
+        "band_index": _count,
+        "band": _key,
+        "lower": _nonnegative,
+        "upper": _nonnegative,
+        "class_name": _key,
+        "faces": _count,
+        "band_faces": _count,
+        "band_photographs": _count,
+        "share": _share,
+        "low": _share,
+        "high": _share,
+        "confidence": _share,
+        "resamples": _count,
+        "reason": _text,
+    },
+    unique=["factor", "band_index", "class_name"],
+)
+
+#: Tests of association between class and a property of the box or photograph. `effect_low`/`_high`
+#: bound percentile bootstrap intervals in which whole photographs are drawn.
+EDA_TESTS = _schema(
+    "eda_tests",
+    {
+        "test": _key,
+        "quantity": _key,
+        "null_hypothesis": _key,
+        "n": _count,
+        "groups": _count,
+        "statistic_name": _key,
+        "statistic": _nonnegative,
+        "degrees_of_freedom": _count,
+        "p_value": _share,
+        "p_value_holm": _share,
+        "effect_name": _key,
+        "effect": _share,
+        "effect_low": _share,
+        "effect_high": _share,
+        "corrected_name": _key,
+        "effect_corrected": _real,
+        "confidence": _share,
+        "resamples": _count,
+        "reason": _text,
+        "note": _key,
+    },
+    unique=["test", "quantity"],
+)
+
+#: Where boxes lie, on a grid over the photograph; row 0 is the top, column 0 the left. `class_name`
+#: is empty for all classes. `centres`: share of the faces whose box centre is in the cell (sums to
+#: 1); `coverage`: mean share of the cell inside a box, over photographs with such a face.
+HEATMAPS = _schema(
+    "heatmaps",
+    {
+        "quantity": pa.Column(str, pa.Check.isin(["centres", "coverage"])),
+        "class_name": _text,
+        "row": _count,
+        "column": _count,
+        "value": _share,
+        "faces": _count,
+        "photographs": _count,
+        "reason": _text,
+    },
+    unique=["quantity", "class_name", "row", "column"],
 )
 
 

@@ -138,4 +138,5 @@ def confusion_metrics(counts: NDArray[np.int64], classes: Sequence[str]) -> list
 def _ratio(above: NDArray[np.float64], below: NDArray[np.int64]) -> NDArray[np.float64]:
     """`above / below`, NaN where `below` is zero."""
     below = np.asarray(below, dtype=np.float64)
-    return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
+    ratio: NDArray[np.float64] = np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
+    return ratio

@@ -60,11 +60,8 @@ def has_fast_bf16(device: str) -> bool:
     """Whether the hardware multiplies bfloat16 natively: elsewhere it is emulated and slower than float32."""
     if device == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8
-    cpu = torch.cpu
-    if hasattr(cpu, "get_capabilities"):  # torch ≥ 2.12
-        found = cpu.get_capabilities()
-        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
-    return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def resolve_execution(config: TrainConfig, input_size: int) -> Execution:

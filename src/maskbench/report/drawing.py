@@ -1,10 +1,7 @@
 """A finished figure with what stands under it: every figure of the study is a `Drawing`.
 
-    @styled
-    def fig_something(table: pd.DataFrame, ...) -> Drawing:
-        figure, axes = new_figure(...)
-        ...
-        return Drawing(figure, "something", "What it shows", "What to look for, on how many faces and seeds.")
+A figure function is decorated with `styled`, makes its figure with `style.new_figure`, and returns
+`Drawing(figure, name, title, caption)`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,229 @@
+"""How far the test figures could have come out otherwise: bootstrap intervals over photographs.
+
+Faces of one photograph resemble each other, so photographs are drawn with replacement, not faces.
+The intervals cover the choice of test photographs; they do not cover the seed of the training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from maskbench import schemas
+from maskbench.evaluation.classification import Scored
+from maskbench.evaluation.confusion import accuracy, balanced_accuracy, class_ratios, macro_mean
+
+#: Enough that a 95 % limit moves by little when the bootstrap's seed changes (25 resamples lie beyond each).
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+#: Weights held at a time: 4 million float64 are 32 MB.
+_CHUNK = 4_000_000
+
+
+def intervals_table(
+    predictions: pd.DataFrame,
+    classes: Sequence[str],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> pd.DataFrame:
+    """Percentile bootstrap intervals of the headline figures of every arm, seed and split.
+
+    Args:
+        predictions: `schemas.PREDICTIONS`.
+        classes: class order.
+        seed: of the resampling; equal photographs are drawn for all arms.
+        resamples: draws of as many photographs as there are.
+        confidence: share of resamples between `low` and `high`.
+
+    Returns:
+        `schemas.INTERVALS` for `accuracy`, `balanced_accuracy`, `f1_macro`, `roc_auc_macro`, and `f1`
+        and `roc_auc` per class. A resample that draws no face of a class says nothing about that
+        class: it is left out for the class and for means over classes, and counted in `incomplete`.
+        `low` and `high` are NaN with fewer than two photographs or where the value is undefined.
+        Photographs without faces are not in the table of predictions and are not drawn.
+
+    Raises:
+        ValueError: fewer than two resamples or a confidence outside (0, 1).
+
+    Source:
+        Efron & Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3 (percentile interval);
+        Field & Welsh, J. R. Stat. Soc. B 69 (2007) (drawing clusters).
+    """
+    _check(resamples, confidence)
+    rows: list[dict[str, Any]] = []
+    for (arm, run_seed, split), part in predictions.groupby(["arm", "seed", "split"], sort=False):
+        scored = Scored.of(part, classes)
+        statistics = _Bootstrap(scored, seed, resamples)
+        key = {"arm": arm, "seed": run_seed, "split": split}
+        rows += [key | row for row in _rows(statistics, statistics.value, statistics.drawn, classes, confidence)]
+    return pd.DataFrame(rows, columns=list(schemas.INTERVALS.columns))
+
+
+def differences_table(
+    predictions: pd.DataFrame,
+    classes: Sequence[str],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> pd.DataFrame:
+    """Intervals of the difference between every two arms, paired: both are measured on the same draws.
+
+    Args:
+        predictions: `schemas.PREDICTIONS`.
+        classes: class order.
+        seed: of the resampling.
+        resamples: draws of as many photographs as there are.
+        confidence: share of resamples between `low` and `high`.
+
+    Returns:
+        `schemas.DIFFERENCES`: `arm` minus `baseline`, where the baseline is the arm that comes first in
+        `predictions`; figures as in `intervals_table`. No rows for a single arm.
+
+    Raises:
+        ValueError: two arms of one seed and split were not measured on the same faces.
+    """
+    _check(resamples, confidence)
+    rows: list[dict[str, Any]] = []
+    for (run_seed, split), part in predictions.groupby(["seed", "split"], sort=False):
+        arms = list(part["arm"].unique())
+        tables = {arm: part[part["arm"] == arm].sort_values("face_id") for arm in arms}
+        for baseline, arm in combinations(arms, 2):
+            for column in ("face_id", "image_id", "label"):
+                if list(tables[arm][column]) != list(tables[baseline][column]):
+                    raise ValueError(f"{arm} and {baseline}, seed {run_seed}, {split}: not measured on the same faces")
+        found = {arm: _Bootstrap(Scored.of(table, classes), seed, resamples) for arm, table in tables.items()}
+        for baseline, arm in combinations(arms, 2):
+            a, b = found[arm], found[baseline]
+            key = {"arm": arm, "baseline": baseline, "seed": run_seed, "split": split}
+            rows += [key | row for row in _rows(a, a.value - b.value, a.drawn - b.drawn, classes, confidence)]
+    return pd.DataFrame(rows, columns=list(schemas.DIFFERENCES.columns))
+
+
+class _Bootstrap:
+    """The headline figures of one arm on the photographs as they are, and on every draw of them.
+
+    Attributes:
+        value: (M,) on the photographs as they are; M as in `_names`.
+        drawn: (R, M) on the draws; NaN where a class that the figure needs was not drawn.
+        support: int64 (K,) faces per class.
+        images: photographs.
+    """
+
+    def __init__(self, scored: Scored, seed: int, resamples: int) -> None:
+        self.images = scored.image_count
+        self.support = np.bincount(scored.true, minlength=scored.probs.shape[1])
+        self.value = _measure(scored, np.ones((1, max(self.images, 1)))[:, : self.images])[0]
+        rng = np.random.default_rng(seed)
+        step = max(1, _CHUNK // max(len(scored.true), 1))
+        parts = []
+        for start in range(0, resamples if self.images else 0, step):
+            size = min(step, resamples - start)
+            weights = rng.multinomial(self.images, np.full(self.images, 1 / self.images), size=size)
+            parts.append(_measure(scored, weights.astype(np.float64)))
+        self.drawn = np.concatenate(parts) if parts else np.full((resamples, len(self.value)), np.nan)
+
+
+def _names(classes: Sequence[str]) -> list[tuple[str, str]]:
+    """The figures, in the order of the columns of `_measure`."""
+    overall = [("accuracy", ""), ("balanced_accuracy", ""), ("f1_macro", ""), ("roc_auc_macro", "")]
+    return [*overall, *(("f1", name) for name in classes), *(("roc_auc", name) for name in classes)]
+
+
+def _measure(scored: Scored, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The figures under weights of photographs.
+
+    Args:
+        scored: predictions.
+        weights: (R, I), how often each photograph was drawn.
+
+    Returns:
+        (R, M), columns as in `_names`.
+    """
+    K = scored.probs.shape[1]
+    per_image = np.zeros((scored.image_count, K * K))
+    np.add.at(per_image, (scored.images, scored.true * K + scored.predicted), 1)
+    counts = np.rint(weights @ per_image).astype(np.int64).reshape(-1, K, K)  # (R, K, K)
+    present = np.bincount(scored.true, minlength=K) > 0  # (K,)
+    drawn = counts.sum(axis=2) > 0  # (R, K)
+    complete = drawn[:, present].all(axis=1)  # (R,)
+    f1 = class_ratios(counts)["f1"]  # (R, K)
+    macro = np.where(complete, macro_mean(f1, counts), np.nan)
+    # A class without any face keeps the F1 of 0 that wrong calls give it; one not drawn has none.
+    f1 = np.where(drawn | ~present, f1, np.nan)
+    areas = _areas(scored, weights[:, scored.images])  # (R, K)
+    defined = ~np.isnan(_areas(scored, np.ones((1, len(scored.true))))[0])  # (K,)
+    area = areas[:, defined].mean(axis=1) if defined.any() else np.full(len(weights), np.nan)
+    balanced = np.where(complete, balanced_accuracy(counts), np.nan)
+    return np.column_stack([accuracy(counts), balanced, macro, area, f1, areas])
+
+
+def _areas(scored: Scored, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """AUC of each class against the rest under weights of faces: (R, N) -> (R, K); NaN where undefined.
+
+    The share of pairs (face of the class, other face) in which the former has the higher probability,
+    pairs of equal probability counting half.
+    """
+    columns = []
+    for k in range(scored.probs.shape[1]):
+        order = np.argsort(scored.probs[:, k], kind="stable")
+        ranked = scored.probs[order, k]
+        starts = np.flatnonzero(np.diff(ranked, prepend=np.nan) != 0)  # first face of each probability
+        if not len(starts):
+            columns.append(np.full(len(weights), np.nan))
+            continue
+        sorted_weights, hits = weights[:, order], (scored.true[order] == k).astype(np.float64)
+        above = np.add.reduceat(sorted_weights * hits, starts, axis=1)  # (R, T)
+        below = np.add.reduceat(sorted_weights * (1 - hits), starts, axis=1)
+        lower = np.cumsum(below, axis=1) - below / 2
+        pairs = above.sum(axis=1) * below.sum(axis=1)
+        columns.append(
+            np.divide((above * lower).sum(axis=1), pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+        )
+    return np.column_stack(columns)
+
+
+def _rows(
+    source: _Bootstrap,
+    value: NDArray[np.float64],
+    drawn: NDArray[np.float64],
+    classes: Sequence[str],
+    confidence: float,
+) -> list[dict[str, Any]]:
+    """One row per figure, with the percentile limits of `drawn` (R, M) around `value` (M,)."""
+    tail = (1 - confidence) / 2
+    faces = {"": int(source.support.sum())} | {name: int(n) for name, n in zip(classes, source.support, strict=True)}
+    rows = []
+    for m, (metric, class_name) in enumerate(_names(classes)):
+        known = drawn[~np.isnan(drawn[:, m]), m]
+        usable = source.images > 1 and len(known) and not np.isnan(value[m])
+        low, high = np.quantile(known, [tail, 1 - tail]) if usable else (np.nan, np.nan)
+        rows.append(
+            {
+                "metric": metric,
+                "class_name": class_name,
+                "value": float(value[m]),
+                "low": float(low),
+                "high": float(high),
+                "confidence": confidence,
+                "resamples": len(drawn),
+                "incomplete": len(drawn) - len(known),
+                "images": source.images,
+                "faces": faces[class_name],
+            }
+        )
+    return rows
+
+
+def _check(resamples: int, confidence: float) -> None:
+    if resamples < 2:
+        raise ValueError(f"resamples: at least 2, not {resamples}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: between 0 and 1, not {confidence}")
