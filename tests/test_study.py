@@ -16,6 +16,7 @@ from maskbench import schemas
 from maskbench.storage import read_json, read_yaml
 
 SMOKE = ["--preset", "smoke", "--weights", "bundled"]
+SHARES = "class_shares={with_mask: 0.6, without_mask: 0.25, mask_weared_incorrect: 0.15}"
 
 
 def maskbench(*arguments: str, cwd: Path, cache: Path) -> subprocess.CompletedProcess[str]:
@@ -139,7 +140,7 @@ def test_stages_run_alone_in_order(tmp_path: Path, cache: Path) -> None:
 @pytest.mark.parametrize("labels", [2, 4])
 def test_any_labels_and_number_of_classes(tmp_path: Path, cache: Path, labels: int) -> None:
     """A dataset with Spanish labels works through the configuration alone."""
-    assert maskbench("sample", "d", "--set", "images=24", cwd=tmp_path, cache=cache).returncode == 0
+    assert maskbench("sample", "d", "--set", "images=30", "--set", SHARES, cwd=tmp_path, cache=cache).returncode == 0
     names = {"with_mask": "con mascarilla", "without_mask": "sin mascarilla", "mask_weared_incorrect": "mal puesta"}
     for number, path in enumerate(sorted((tmp_path / "d" / "annotations").iterdir())):
         text = path.read_text()

@@ -9,6 +9,7 @@ from PIL import Image, ImageFilter
 from maskbench.audit import duplicates
 from maskbench.audit.duplicates import find_duplicates, near_pairs, thumbnail_correlation
 from maskbench.audit.quality import measure
+from maskbench.config import AuditConfig
 from maskbench.schemas import DUPLICATES, validate
 
 
@@ -69,7 +70,7 @@ def test_correlation_by_hand():
 
 def pairs(pictures, labels=None, bits=8):
     ids = [str(index) for index in range(len(pictures))]
-    table = find_duplicates(ids, [measure(p) for p in pictures], labels or {}, bits)
+    table = find_duplicates(ids, [measure(p) for p in pictures], labels or {}, AuditConfig(near_duplicate_bits=bits))
     return validate(table, DUPLICATES)
 
 

@@ -21,14 +21,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from maskbench.audit.quality import Quality
+from maskbench.config import AuditConfig
 from maskbench.schemas import DUPLICATES, empty_table
 
-#: Least Pearson correlation of two 16 × 16 RGB thumbnails for a candidate to count. Of the 34 candidates
-#: within 10 bits in the 853 real photographs, looked at one by one, the true ones have 0.795 and more
-#: and the only pair of different scenes 0.731.
-MIN_CORRELATION = 0.75
-#: Below this standard deviation of luma (grey levels) a photograph's hash is mostly noise.
-FLAT_CONTRAST = 2.0
 #: Hash comparisons held in memory at once: 4 million of 8 bytes each.
 _BLOCK = 1 << 22
 _CONFIRM_BLOCK = 1 << 14
@@ -90,7 +85,7 @@ def _centred(thumbnails: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def find_duplicates(
-    image_ids: Sequence[str], qualities: Sequence[Quality], labels: Mapping[str, Counter[str]], max_bits: int
+    image_ids: Sequence[str], qualities: Sequence[Quality], labels: Mapping[str, Counter[str]], config: AuditConfig
 ) -> pd.DataFrame:
     """Pairs of photographs with equal or nearly equal content.
 
@@ -98,19 +93,22 @@ def find_duplicates(
         image_ids: N ids of readable photographs.
         qualities: their measures, in the same order.
         labels: how many faces of each label each photograph has; missing ids have none.
-        max_bits: largest Hamming distance of near-duplicates.
+        config: thresholds of near-duplicates.
 
     Returns:
         `schemas.DUPLICATES`, sorted by the ids; `exact` pairs have equal pixels.
     """
     exact = _exact_pairs(qualities)
     rows = [(a, b, "exact", 0) for a, b in exact]
-    usable = np.array([i for i, q in enumerate(qualities) if not q.solid and q.contrast >= FLAT_CONTRAST], dtype=int)
+    usable = np.array(
+        [i for i, q in enumerate(qualities) if not q.solid and q.contrast >= config.flat_contrast], dtype=int
+    )
     if len(usable) > 1:
         hashes = np.array([int(qualities[i].phash, 16) for i in usable], dtype=np.uint64)
         thumbnails = np.stack([qualities[i].thumbnail for i in usable])
-        candidates = near_pairs(hashes, max_bits)
-        confirmed = thumbnail_correlation(thumbnails, candidates[:, 0], candidates[:, 1]) >= MIN_CORRELATION
+        candidates = near_pairs(hashes, config.near_duplicate_bits)
+        correlations = thumbnail_correlation(thumbnails, candidates[:, 0], candidates[:, 1])
+        confirmed = correlations >= config.near_duplicate_correlation
         for first, second, distance in candidates[confirmed].tolist():
             a, b = int(usable[first]), int(usable[second])
             if (a, b) not in exact:

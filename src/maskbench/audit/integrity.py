@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from maskbench.audit.checks import Finding
-from maskbench.audit.duplicates import FLAT_CONTRAST
 from maskbench.audit.quality import Quality, measure
 from maskbench.data.boxes import clip_boxes
 from maskbench.data.images import SUFFIXES, Header, ImageError, decode, read_bytes, suffix_matches
@@ -175,7 +174,7 @@ def inspect_pair(pair: Pair, max_pixels: int) -> Inspected:
     return Inspected(pair, facts, annotation)
 
 
-def check_image(inspected: Inspected) -> list[Finding]:
+def check_image(inspected: Inspected, flat_contrast: float) -> list[Finding]:
     """What is wrong with the photograph's file."""
     file, image = relative(inspected.pair.image), inspected.image
     if isinstance(image, ImageError):
@@ -185,7 +184,7 @@ def check_image(inspected: Inspected) -> list[Finding]:
     findings = []
     if not suffix_matches(inspected.pair.image, image.header.format):
         findings.append(Finding("extension_mismatch", file, f"content is {image.header.format}"))
-    if image.quality.solid or image.quality.contrast < FLAT_CONTRAST:
+    if image.quality.solid or image.quality.contrast < flat_contrast:
         detail = f"nearly one colour (standard deviation of luma {image.quality.contrast:.1f} of 255)"
         findings.append(Finding("flat_image", file, detail))
     return findings

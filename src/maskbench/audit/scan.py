@@ -108,7 +108,7 @@ def scan_dataset(
     rules, tally = LabelRules(label_map, classes), LabelTally()
     usable = []
     for item in inspected:
-        findings += check_image(item) + check_annotation(item)
+        findings += check_image(item, config.flat_contrast) + check_annotation(item)
         if isinstance(item.image, ImageFacts) and isinstance(item.annotation, Annotation):
             faces, found = _faces_of(item, item.image, item.annotation, rules, tally, config.tiny_px)
             findings += found
@@ -120,7 +120,7 @@ def scan_dataset(
         [item.pair.image_id for item in usable],
         [item.image.quality for item in usable],
         labels,
-        config.near_duplicate_bits,
+        config,
     )
     findings += _pixel_findings(usable) + _label_findings(rules, tally)
     findings += _duplicate_findings(duplicates, usable, labels)
