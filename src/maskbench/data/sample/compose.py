@@ -53,7 +53,7 @@ def compose(params: SampleParams, plan: PhotoPlan) -> Photo:
     feet = min(place.y + body.FEET * place.unit for place in places) - 2
     floor = float(np.clip(feet / plan.size[1], 0.34, 0.86))
     backdrop, picture = draw_backdrop(rng, plan.size, params, min(1.0, 2.2 * largest), floor)
-    order = sorted(range(len(people)), key=lambda k: (people[k].side, k))  # the nearest, largest one last
+    order = sorted(range(len(people)), key=lambda k: (people[k].side, -k))  # the nearest, largest one last; as placed
     owner = np.full((plan.size[1], plan.size[0]), -1, np.int32)
     for k in order:
         _paint_person(picture, owner, k, people[k], places[k], shot)
@@ -104,11 +104,23 @@ def _place(
             if best is not None and (best[0] <= params.crowding or side < 0.45 * person.side or side < 7):
                 break
             side *= 0.9
+        while best[0] > params.crowding and side >= 7:  # chance found no gap: look everywhere, ever smaller
+            best = min(best, _freest_place(side / 2.12, size, taken))
+            side *= 0.75
         _, x, y, unit = best
         final[k] = person if unit * 2.12 == person.side else _resized(person, unit * 2.12)
         places[k] = Placement(x, y, unit, person.roll, 1.15)
         taken.append((x, y, unit))
     return final, [place for place in places if place is not None]
+
+
+def _freest_place(
+    unit: float, size: tuple[int, int], taken: list[tuple[float, float, float]]
+) -> tuple[float, float, float, float]:
+    """The least hidden place on a grid: hidden share, x, y, unit."""
+    xs = np.linspace(1.1 * unit, size[0] - 1.1 * unit, 24).tolist()
+    ys = np.linspace(unit, 0.8 * size[1], 16).tolist()
+    return min((_hidden_share(x, y, unit, taken), x, y, unit) for x in xs for y in ys)
 
 
 def _resized(person: Person, side: float) -> Person:
@@ -128,7 +140,8 @@ def _hidden_share(x: float, y: float, unit: float, taken: list[tuple[float, floa
     dy = (probe[:, None, 1] - front[None, :, 1]) / front[None, :, 2]
     in_head = (dx / 1.35) ** 2 + ((dy + 0.15) / 1.75) ** 2 < 1
     in_trunk = (np.abs(dx) < body.SHOULDER_HALF) & (dy > body.SHOULDER_TOP) & (dy < body.FEET)
-    hidden = float((in_head | in_trunk).any(1).mean())
+    in_neck = (np.abs(dx) < 1.45) & (dy > 0.9) & (dy < 2.0)
+    hidden = float((in_head | in_neck | in_trunk).any(1).mean())
     # two equally large faces side by side hide nothing, yet their boxes must not merge
     distance = np.hypot((x - front[:, 0]) / (unit + front[:, 2]), (y - front[:, 1]) / (1.1 * (unit + front[:, 2])))
     return max(hidden, float(np.clip(1.0 - distance.min(), 0, 1)))

@@ -258,7 +258,7 @@ def _paint_hair_behind_ear(layer: Layer, person: Person) -> None:
     g = Geometry.of(person)
     side = -1.0 if sine > 0 else 1.0
     v = np.array([-1.2, -0.6, -0.1, 0.2, 0.38, 0.5])
-    ear = np.stack([side * _RADIUS * math.cos(person.yaw) * np.array([0.7, 0.86, 0.97, 1.0, 1.06, 1.3]), v], 1)
+    ear = np.stack([side * _RADIUS * math.cos(person.yaw) * np.array([0.7, 0.86, 0.97, 1.0, 1.02, 1.04]), v], 1)
     ear[:, 0] += g.jaw_shift(v)
     rim = g.outline(grow=0.04)
     rim = rim[: len(rim) // 2] if side < 0 else rim[len(rim) // 2 :][::-1]
@@ -397,7 +397,7 @@ def _ring(layer: Layer, outer: FloatArray, inner: FloatArray, colour: Colour) ->
     hole = np.roll(inner, -start, axis=0)[::-1]
     top = int(np.argmin(outer[:, 1]))
     rim = np.roll(outer, -top, axis=0)
-    cloth = np.concatenate([rim, rim[:1], hole[-1:], hole, hole[:1]])
+    cloth = np.concatenate([rim, rim[:1], hole[-1:], hole])
     layer.soft(np.concatenate([inner, inner[:1]]), (20, 14, 12), 0.5, 0.06, width=0.12)
     layer.shape(cloth, colour)
     layer.soft(np.concatenate([inner, inner[:1]]) * 1.06, scaled(colour, 0.55), 0.5, 0.04, cloth, width=0.05)

@@ -197,7 +197,7 @@ class Layer:
             return
         size = (right - left, bottom - top)
         # a wide blur leaves nothing that a coarser mask could not hold
-        coarse = max(1, int(sd / 2.5))
+        coarse = max(1, int(sd / 1.6))
         mask = Image.new("L", (-(-size[0] // coarse), -(-size[1] // coarse)))
         value = round(255 * min(1.0, opacity))
         local = ((mapped - (left, top)) / coarse).ravel().tolist()
