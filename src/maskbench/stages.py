@@ -111,9 +111,18 @@ def eda(context: Context) -> list[Path]:
     folder, classes = context.folders.stage("eda"), context.classes()
     images = context.table("audit", "images", schemas.IMAGES)
     faces = context.table("audit", "faces", schemas.FACES)
-    written = write_eda(compute_eda(images, faces, classes, context.config.eda, context.config.split.seed), folder)
+    tables = compute_eda(images, faces, classes, context.config.eda, seed=context.config.split.seed)
+    written: list[Path] = write_eda(tables, folder)
     crops = face_crops(context, images, faces)
-    draw_eda(context.folders, classes, crops, dpi=context.config.report.dpi, progress=context.progress("figures"))
+    position = {face_id: index for index, face_id in enumerate(crops.face_ids)}
+    draw_eda(
+        context.folders.results,
+        context.folders.plots,
+        classes,
+        lambda face_id: crops.crop(position[face_id]),
+        dpi=context.config.report.dpi,
+        progress=context.progress("figures"),
+    )
     return written
 
 
@@ -344,7 +353,13 @@ def report(context: Context) -> list[Path]:
     from maskbench.storage import write_text
 
     draw_results(
-        context.folders, context.classes(), dpi=context.config.report.dpi, progress=context.progress("figures")
+        context.folders.results,
+        context.folders.plots,
+        context.classes(),
+        [arm.name for arm in context.config.arms],
+        context.config.seeds,
+        dpi=context.config.report.dpi,
+        progress=context.progress("figures"),
     )
     path = context.folders.results / "report.html"
     write_text(path, build_report(collect_report(context.folders.results, context.folders.plots)))

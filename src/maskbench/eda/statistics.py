@@ -87,9 +87,7 @@ def image_summary(images: pd.DataFrame, coverage: pd.DataFrame, resamples: Resam
         | describe(images[quantity].to_numpy(dtype=float), positions, resamples)
         for quantity, unit in IMAGE_QUANTITIES.items()
     ]
-    covered = describe(
-        coverage["coverage"].to_numpy(dtype=float), resamples.positions(coverage["image_id"]), resamples
-    )
+    covered = describe(coverage["coverage"].to_numpy(dtype=float), resamples.positions(coverage["image_id"]), resamples)
     rows.append({"class_name": "", "quantity": "coverage", "unit": "share of the photograph"} | covered)
     return pd.DataFrame(rows)
 

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from maskbench.report.style import RC
+from maskbench.report.style import RC, wrapped
 from maskbench.storage import atomic_path
 
 P = ParamSpec("P")
@@ -89,3 +89,17 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
             return draw(*args, **kwargs)
 
     return under_style
+
+
+def finished(figure: Figure, name: str, title: str, caption: str) -> Drawing:
+    """A drawing whose title also stands on the figure, wrapped to its width.
+
+    Args:
+        figure: from `style.new_figure`.
+        name: file stem.
+        title: says what is shown.
+        caption: says what to look for, and on what it rests.
+    """
+    characters = max(20, int(figure.get_figwidth() * 11))  # 11-point bold takes about 0.09 inch a letter
+    figure.suptitle(wrapped(title, characters), fontsize=11, fontweight="bold")
+    return Drawing(figure, name, title, caption)

@@ -6,12 +6,15 @@ never changes how a caller's own figures look.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 #: Okabe & Ito's palette (2008), ordered so that neighbours differ in lightness too.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
@@ -70,3 +73,52 @@ def markers(names: Sequence[str]) -> dict[str, str]:
 def linestyles(names: Sequence[str]) -> dict[str, str]:
     """A line style for each name."""
     return {name: LINESTYLES[index % len(LINESTYLES)] for index, name in enumerate(names)}
+
+
+def wrapped(name: str, width: int = 14) -> str:
+    r"""`name` over several lines of at most `width` characters, broken after `_`, `-` and at spaces.
+
+    Example:
+        >>> wrapped("mask_weared_incorrect", 12)
+        'mask_weared_\nincorrect'
+    """
+    width = max(width, 2)
+    lines = [""]
+    for piece in re.findall(r"[^\s_-]*[_-]+|[^\s_-]+|\s+", name):
+        if len(lines[-1]) + len(piece.rstrip()) > width and lines[-1]:
+            lines.append("")
+        lines[-1] += piece
+        while len(lines[-1].rstrip()) > width:
+            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
+    return "\n".join(line.strip() for line in lines if line.strip())
+
+
+def plain_log_ticks(axis: Axis, *, percent: bool = False) -> None:
+    """Label a logarithmic axis with plain numbers (1, 10, 1,000), or shares as percentages."""
+
+    def text(value: float, _position: object) -> str:
+        shown = value * 100 if percent else value
+        return (f"{shown:,.0f}" if shown >= 1 and shown == round(shown) else f"{shown:g}") + ("%" if percent else "")
+
+    low, high = sorted(axis.get_view_interval())
+    narrow = low > 0 and high / low < 100
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+    axis.set_major_formatter(FuncFormatter(text))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def short_name(name: str, longest: int = 22) -> str:
+    """A class name that fits on an axis; its dollar signs are text, not mathematics."""
+    short = name if len(name) <= longest else name[: longest - 1] + "…"
+    return short.replace("$", r"\$")
+
+
+def percent_ticks(axis: Axis) -> None:
+    """Label an axis of shares in [0, 1] in percent, with no more decimals than its ticks need."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:.6g}%"))
+
+
+def thousands_ticks(axis: Axis) -> None:
+    """Label an axis of counts with separated thousands, whole numbers only."""
+    axis.set_major_locator(MaxNLocator(7, integer=True))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

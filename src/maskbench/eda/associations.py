@@ -1,0 +1,391 @@
+"""Whether a face's class goes with the size of its box or the crowd in its photograph.
+
+The tests treat faces as independent, which faces of one photograph are not: their p-values are too
+small. Effect sizes do not depend on that, and their intervals draw whole photographs; they are what
+to read. Both facts stand in the table beside the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from maskbench.eda.bootstrap import LEAST_PHOTOGRAPHS, Floats, Interval, Ints, Resamples
+from maskbench.eda.statistics import BOX_QUANTITIES
+from maskbench.schemas import EDA_TESTS
+
+#: A band at either end with fewer faces joins its neighbour: 30 independent faces leave a share
+#: uncertain by up to ±17 points (Wilson, 95 %); fewer say nothing.
+LEAST_BAND_FACES = 30
+#: Cochran 1954 (Biometrics 10:417-451): χ² is a poor approximation where cells expect less.
+LEAST_EXPECTED = 5
+
+FACTORS = {"box_side": "px", "faces_in_image": "faces in the photograph"}
+_DEPENDENCE = (
+    "faces of one photograph are not independent, so p is too small (as if they were); "
+    "read the effect and its interval, which draws whole photographs"
+)
+_BIAS = "resampling biases an effect near 0 upwards; compare the corrected effect"
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Values divided into bands.
+
+    Attributes:
+        codes: (N,) band of each value.
+        lower: (B,) lower limits, inclusive; 0 for an open lower end.
+        upper: (B,) upper limits, exclusive; infinity for an open upper end.
+        labels: (B,) for people.
+    """
+
+    codes: Ints
+    lower: list[float]
+    upper: list[float]
+    labels: list[str]
+
+
+def doubling_bands(
+    values: Floats,
+    photographs: Ints,
+    *,
+    whole: bool = False,
+    least: int = LEAST_BAND_FACES,
+    least_photographs: int = LEAST_PHOTOGRAPHS,
+) -> Bands:
+    """Bands whose limits are powers of two: the same for every dataset, and even on a log scale.
+
+    Args:
+        values: (N,) ≥ 0, N ≥ 1.
+        photographs: (N,) number of each value's photograph.
+        whole: values are whole numbers: labels name them ("2–3"), not limits ("2–4").
+        least: bands at the ends with fewer values join their neighbour.
+        least_photographs: likewise with fewer photographs, which allow no interval.
+
+    Returns:
+        At least one band. Values of 0 fall into the lowest.
+
+    Example:
+        >>> doubling_bands(np.array([1.0, 2, 3, 5]), np.arange(4), whole=True, least=1, least_photographs=1).labels
+        ['1', '2–3', '4–7']
+    """
+    positive = values[values > 0]
+    floor = positive.min() if len(positive) else 1.0
+    powers = np.floor(np.log2(np.maximum(values, floor))).astype(np.int64)
+    first, last = int(powers.min()), int(powers.max())
+
+    def enough(chosen: NDArray[np.bool_]) -> bool:
+        return int(chosen.sum()) >= least and len(np.unique(photographs[chosen])) >= least_photographs
+
+    low, high = first, last
+    while low < high and not enough(powers <= low):
+        low += 1
+    while high > low and not enough(powers >= high):
+        high -= 1
+    codes = np.clip(powers, low, high) - low
+    lower = [float(2.0**power) for power in range(low, high + 1)]
+    upper = [2 * value for value in lower]
+    open_low, open_high = low > first, high < last
+    labels = [_label(a, b, whole) for a, b in zip(lower, upper, strict=True)]
+    if open_low:
+        lower[0], labels[0] = 0.0, f"< {upper[0]:g}"
+    if open_high:
+        upper[-1], labels[-1] = np.inf, f"≥ {lower[-1]:g}"
+    if len(labels) == 1:
+        labels = ["all"]
+    return Bands(codes, lower, upper, labels)
+
+
+def _label(low: float, high: float, whole: bool) -> str:
+    if not whole:
+        return f"{low:g}–{high:g}"
+    return f"{low:g}" if high - low <= 1 else f"{low:g}–{high - 1:g}"
+
+
+def class_bands(boxes: pd.DataFrame, classes: Sequence[str], resamples: Resamples) -> pd.DataFrame:
+    """Class shares within bands of box size and of faces in the photograph.
+
+    Args:
+        boxes: `schemas.BOXES`.
+        classes: in class order.
+        resamples: of all photographs.
+
+    Returns:
+        `schemas.CLASS_BANDS`; shares sum to 1 within a band; intervals draw whole photographs.
+    """
+    rows: list[dict[str, Any]] = []
+    for factor, unit in FACTORS.items() if len(boxes) else ():
+        bands = _bands(boxes, factor, resamples)
+        tables, holding = _tables_per_photograph(boxes, bands, classes, resamples)
+        observed = tables.sum(axis=0)  # (K, B)
+        drawn = np.tensordot(resamples.weights, tables, axes=1).astype(float)  # (R, K, B)
+        drawn_sums = drawn.sum(axis=1, keepdims=True)
+        drawn_shares = np.divide(drawn, drawn_sums, out=np.full(drawn.shape, np.nan), where=drawn_sums > 0)
+        for band, label in enumerate(bands.labels):
+            size = int(observed[:, band].sum())
+            for code, name in enumerate(classes):
+                interval = resamples.interval(drawn_shares[:, code, band], int(holding[band]))
+                rows.append(
+                    {
+                        "factor": factor,
+                        "unit": unit,
+                        "band_index": band,
+                        "band": label,
+                        "lower": bands.lower[band],
+                        "upper": bands.upper[band],
+                        "class_name": name,
+                        "faces": int(observed[code, band]),
+                        "band_faces": size,
+                        "band_photographs": int(holding[band]),
+                        "share": observed[code, band] / size if size else np.nan,
+                        "low": interval.low,
+                        "high": interval.high,
+                        "confidence": resamples.confidence,
+                        "resamples": resamples.count,
+                        "reason": interval.reason if size else "no face in this band",
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _bands(boxes: pd.DataFrame, factor: str, resamples: Resamples) -> Bands:
+    values, photographs = boxes[factor].to_numpy(dtype=float), resamples.positions(boxes["image_id"])
+    return doubling_bands(values, photographs, whole=factor == "faces_in_image")
+
+
+def _tables_per_photograph(
+    boxes: pd.DataFrame, bands: Bands, classes: Sequence[str], resamples: Resamples
+) -> tuple[Ints, Ints]:
+    """Class × band counts of each photograph, (P, K, B), and photographs with a face in each band, (B,)."""
+    codes = pd.Index(classes).get_indexer(pd.Index(boxes["class_name"]))
+    shape = (len(resamples.image_ids), len(classes), len(bands.labels))
+    cells = np.ravel_multi_index((resamples.positions(boxes["image_id"]), codes, bands.codes), shape)
+    tables = np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape).astype(np.int64)
+    return tables, (tables.sum(axis=1) > 0).sum(axis=0)
+
+
+def chi_squared(tables: Floats) -> Floats:
+    """Pearson's χ² statistic of contingency tables, without continuity correction.
+
+    Args:
+        tables: (..., K, B) counts; empty rows and columns add nothing.
+
+    Returns:
+        (...,), NaN for a table without counts.
+
+    Source:
+        Pearson 1900, Philosophical Magazine 50:157-175.
+    """
+    rows, columns = tables.sum(axis=-1, keepdims=True), tables.sum(axis=-2, keepdims=True)
+    total = rows.sum(axis=-2, keepdims=True)
+    expected = np.divide(rows * columns, total, out=np.zeros_like(tables, dtype=float), where=total > 0)
+    terms = np.divide((tables - expected) ** 2, expected, out=np.zeros_like(expected), where=expected > 0)
+    return np.asarray(np.where(total[..., 0, 0] > 0, terms.sum(axis=(-2, -1)), np.nan))
+
+
+def cramers_v(tables: Floats) -> Floats:
+    """Cramér's V, sqrt(χ² / (n (min(K, B) - 1))) over rows and columns that are not empty.
+
+    Args:
+        tables: (..., K, B) counts.
+
+    Returns:
+        (...,) in [0, 1]; NaN with fewer than two such rows or columns.
+
+    Source:
+        Cramér 1946, "Mathematical Methods of Statistics", sec. 21.9.
+    """
+    smaller = np.minimum((tables.sum(axis=-1) > 0).sum(axis=-1), (tables.sum(axis=-2) > 0).sum(axis=-1)) - 1
+    scale = tables.sum(axis=(-2, -1)) * smaller
+    ratio = np.divide(chi_squared(tables), scale, out=np.full(np.shape(scale), np.nan), where=scale > 0)
+    return np.asarray(np.clip(np.sqrt(ratio), 0, 1))
+
+
+def cramers_v_corrected(table: Floats) -> float:
+    """Bias-corrected Cramér's V of one table (K, B) without empty rows or columns.
+
+    Source:
+        Bergsma 2013, Journal of the Korean Statistical Society 42:323-328, eq. 4-6.
+    """
+    n, (rows, columns) = float(table.sum()), table.shape
+    if n <= 1 or min(rows, columns) < 2:
+        return float("nan")
+    phi2 = max(0.0, float(chi_squared(table)) / n - (rows - 1) * (columns - 1) / (n - 1))
+    smaller = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
+    return float(np.sqrt(phi2 / smaller)) if smaller > 0 else float("nan")
+
+
+def kruskal_h(values: Floats, codes: Ints, groups: int, weights: Ints) -> Floats:
+    """Kruskal and Wallis's H with tie correction, for weighted faces.
+
+    Args:
+        values: (N,).
+        codes: (N,) group of each value, 0…groups - 1.
+        groups: number of groups.
+        weights: (R, N) how often each value counts; a row of ones is the plain statistic.
+
+    Returns:
+        (R,) ≥ 0; NaN where all counted values are equal.
+
+    Source:
+        Kruskal & Wallis 1952, JASA 47:583-621, eq. 1.1 and 1.3.
+    """
+    order = np.argsort(values, kind="stable")
+    ordered, member, weights = values[order], codes[order], weights[:, order].astype(float)
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    ties = np.add.reduceat(weights, starts, axis=1)  # (R, U)
+    before = ties.cumsum(axis=1) - ties
+    midranks = np.repeat(before + (ties + 1) / 2, np.diff(np.r_[starts, len(ordered)]), axis=1)  # (R, N)
+    indicator = (member[:, None] == np.arange(groups)[None, :]).astype(float)  # (N, G)
+    sizes, sums = weights @ indicator, (weights * midranks) @ indicator  # (R, G)
+    n = weights.sum(axis=1)
+    squares = np.divide(sums**2, sizes, out=np.zeros_like(sums), where=sizes > 0).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        raw = 12 / (n * (n + 1)) * squares - 3 * (n + 1)
+        correction = 1 - (ties**3 - ties).sum(axis=1) / (n**3 - n)
+        return np.where(correction > 0, np.maximum(raw, 0) / correction, np.nan)
+
+
+def holm(p_values: Floats) -> Floats:
+    """Holm's step-down correction; NaN stay NaN and are not counted.
+
+    Args:
+        p_values: (M,) in [0, 1] or NaN.
+
+    Returns:
+        (M,) in [0, 1], not smaller than `p_values`.
+
+    Source:
+        Holm 1979, Scandinavian Journal of Statistics 6:65-70. Valid for any dependence of the tests.
+
+    Example:
+        >>> holm(np.array([0.01, 0.04, 0.03])).round(2).tolist()
+        [0.03, 0.06, 0.06]
+    """
+    corrected = np.full(len(p_values), np.nan)
+    order = np.argsort(np.where(np.isnan(p_values), np.inf, p_values), kind="stable")[: np.isfinite(p_values).sum()]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1)
+    return corrected
+
+
+def association_tests(boxes: pd.DataFrame, classes: Sequence[str], resamples: Resamples) -> pd.DataFrame:
+    """Tests of class against box geometry (Kruskal–Wallis) and against bands (χ²).
+
+    Args:
+        boxes: `schemas.BOXES`.
+        classes: in class order; classes without faces are left out of a test.
+        resamples: of all photographs.
+
+    Returns:
+        `schemas.EDA_TESTS`, one row per test, corrected together by Holm's method. Effects are
+        epsilon² (corrected: eta²_H) and Cramér's V (corrected: Bergsma's).
+    """
+    rows = [_kruskal_row(boxes, quantity, unit, classes, resamples) for quantity, unit in BOX_QUANTITIES.items()]
+    rows += [_chi_squared_row(boxes, factor, classes, resamples) for factor in FACTORS]
+    table = pd.DataFrame(rows)
+    table["p_value_holm"] = holm(table["p_value"].to_numpy(dtype=float))
+    return table[list(EDA_TESTS.columns)]
+
+
+def _kruskal_row(
+    boxes: pd.DataFrame, quantity: str, unit: str, classes: Sequence[str], resamples: Resamples
+) -> dict[str, Any]:
+    """Effect: epsilon² = H / (n - 1), corrected: eta²_H = (H - k + 1) / (n - k).
+
+    Source:
+        Tomczak & Tomczak 2014, Trends in Sport Sciences 1(21):19-25 (epsilon²: Kelley 1935; eta²_H:
+        Cohen 2008).
+    """
+    values = boxes[quantity].to_numpy(dtype=float)
+    finite = np.isfinite(values)
+    values, labels = values[finite], boxes["class_name"].to_numpy()[finite]
+    present = [name for name in classes if (labels == name).any()]
+    codes, n, k = pd.Index(present).get_indexer(pd.Index(labels)), len(values), len(present)
+    positions = resamples.positions(boxes["image_id"][finite])
+    reason, statistic = "", np.nan
+    if k < 2 or n <= k:
+        reason = f"{n} faces of {k} class(es)"
+    else:
+        statistic = float(kruskal_h(values, codes, k, np.ones((1, n), dtype=np.int64))[0])
+        reason = "" if np.isfinite(statistic) else "all values are equal"
+    interval = Interval(np.nan, np.nan, reason)
+    if not reason:
+        drawn = np.full(resamples.count, np.nan)
+        for rows, weights in resamples.blocks(positions):
+            sizes = weights.sum(axis=1)
+            h = kruskal_h(values, codes, k, weights)
+            drawn[rows] = np.divide(h, sizes - 1, out=np.full(len(h), np.nan), where=sizes > 1)
+        interval = resamples.interval(np.clip(drawn, 0, 1), len(np.unique(positions)))
+    return {
+        "test": "Kruskal–Wallis",
+        "quantity": quantity,
+        "null_hypothesis": f"{quantity} ({unit}) has the same distribution in every class",
+        "n": n,
+        "groups": k,
+        "statistic_name": "H",
+        "statistic": statistic,
+        "degrees_of_freedom": max(k - 1, 0),
+        "p_value": float(chi2.sf(statistic, k - 1)) if k > 1 else np.nan,
+        "effect_name": "epsilon²",
+        "effect": statistic / (n - 1) if n > 1 else np.nan,
+        "effect_low": interval.low,
+        "effect_high": interval.high,
+        "corrected_name": "eta²_H",
+        "effect_corrected": (statistic - k + 1) / (n - k) if n > k else np.nan,
+        "confidence": resamples.confidence,
+        "resamples": resamples.count,
+        "reason": interval.reason,
+        "note": f"{_DEPENDENCE}; {_BIAS}",
+    }
+
+
+def _chi_squared_row(boxes: pd.DataFrame, factor: str, classes: Sequence[str], resamples: Resamples) -> dict[str, Any]:
+    observed, drawn, photographs = np.zeros((0, 0)), np.empty(0), 0
+    if len(boxes):
+        bands = _bands(boxes, factor, resamples)
+        tables, _ = _tables_per_photograph(boxes, bands, classes, resamples)
+        observed = tables.sum(axis=0).astype(float)
+        photographs = int((tables.sum(axis=(1, 2)) > 0).sum())
+        drawn = cramers_v(np.tensordot(resamples.weights, tables, axes=1).astype(float))
+        observed = observed[observed.sum(axis=1) > 0][:, observed.sum(axis=0) > 0]
+    k, b = observed.shape
+    defined = min(k, b) >= 2
+    statistic = float(chi_squared(observed)) if defined else np.nan
+    freedom = max((k - 1) * (b - 1), 0)
+    interval = resamples.interval(drawn, photographs)
+    if not defined:
+        interval = Interval(np.nan, np.nan, f"{k} class(es) and {b} band(s): nothing to compare")
+    note = f"{_DEPENDENCE}; {_BIAS}"
+    if defined:
+        expected = observed.sum(axis=1, keepdims=True) * observed.sum(axis=0, keepdims=True) / observed.sum()
+        small = int((expected < LEAST_EXPECTED).sum())
+        note += f"; {small} of {expected.size} cells expect fewer than {LEAST_EXPECTED} faces"
+    what = {"box_side": "its box's size (√area)", "faces_in_image": "the number of faces in its photograph"}
+    return {
+        "test": "χ²",
+        "quantity": factor,
+        "null_hypothesis": f"a face's class does not depend on {what[factor]}, in doubling bands",
+        "n": int(observed.sum()),
+        "groups": k,
+        "statistic_name": "χ²",
+        "statistic": statistic,
+        "degrees_of_freedom": freedom,
+        "p_value": float(chi2.sf(statistic, freedom)) if defined else np.nan,
+        "effect_name": "Cramér's V",
+        "effect": float(cramers_v(observed)) if defined else np.nan,
+        "effect_low": interval.low,
+        "effect_high": interval.high,
+        "corrected_name": "bias-corrected V",
+        "effect_corrected": cramers_v_corrected(observed),
+        "confidence": resamples.confidence,
+        "resamples": resamples.count,
+        "reason": interval.reason,
+        "note": note,
+    }

@@ -1,0 +1,262 @@
+"""What a report holds: typed, and read from the files of a run.
+
+A stage that has not run has no folder, and its part is None. A folder that is there must be whole:
+missing or damaged files are errors, never an empty section.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from maskbench import schemas
+from maskbench.schemas import read_table
+from maskbench.storage import read_json, read_yaml
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The audit's part.
+
+    Attributes:
+        summary: as `audit.json` holds it.
+        findings: `schemas.FINDINGS`.
+    """
+
+    summary: dict[str, Any]
+    findings: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Split:
+    """The split's part.
+
+    Attributes:
+        proportions: `split`, `label`, `faces`, `share`, `share_overall`, `photographs` per side and class.
+        leakage: what two sides share, or None for a run that did not measure it.
+    """
+
+    proportions: pd.DataFrame
+    leakage: pd.DataFrame | None
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One training.
+
+    Attributes:
+        arm: its arm.
+        seed: its seed.
+        fit: as `fit.json` holds it.
+        weights: record of the initial weights.
+    """
+
+    arm: str
+    seed: int
+    fit: dict[str, Any]
+    weights: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training's part.
+
+    Attributes:
+        runs: by seed, then arm.
+        layers: `schemas.LAYERS`.
+        protocol: the check that arms were trained alike, or None for a run that did not make it.
+    """
+
+    runs: tuple[TrainedRun, ...]
+    layers: pd.DataFrame
+    protocol: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The evaluation's part.
+
+    Attributes:
+        metrics: `schemas.METRICS`.
+        intervals: `schemas.INTERVALS`.
+        differences: `schemas.DIFFERENCES`, empty for a single arm.
+    """
+
+    metrics: pd.DataFrame
+    intervals: pd.DataFrame
+    differences: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the report embeds it.
+
+    Attributes:
+        name: stem of its file.
+        title: says what is shown.
+        caption: says what to look for.
+        section: part of the report it belongs to: `audit`, `eda`, `split`, `models`, `training` or
+            `evaluation`; others are shown last.
+        png: the file's bytes.
+    """
+
+    name: str
+    title: str
+    caption: str
+    section: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """Everything the report shows.
+
+    Attributes:
+        name: of the run.
+        run: as `run.json` holds it.
+        config: the configuration, complete.
+        config_text: the configuration as the file has it.
+        classes: class order; empty when the audit has not run.
+        audit: None when the stage has not run, as below.
+        eda: tables by name.
+        split: proportions and leakage.
+        training: runs, layers, protocol.
+        evaluation: test figures.
+        pictures: in the order they are shown.
+    """
+
+    name: str
+    run: dict[str, Any]
+    config: dict[str, Any]
+    config_text: str
+    classes: tuple[str, ...]
+    audit: Audit | None
+    eda: dict[str, pd.DataFrame] | None
+    split: Split | None
+    training: Training | None
+    evaluation: Evaluation | None
+    pictures: tuple[Picture, ...]
+
+
+def collect_report(run_dir: Path, plots_dir: Path) -> ReportContext:
+    """Read the files of a run.
+
+    Args:
+        run_dir: `results/NAME`.
+        plots_dir: `plots/NAME`, need not exist.
+
+    Raises:
+        FileNotFoundError: a stage's folder is there and a file of it is not; says which.
+        ValueError: a file is damaged (`schemas.TableError` for tables); says which.
+    """
+    config = _mapping(read_yaml(run_dir / "config.yaml"), run_dir / "config.yaml")
+    ran = {path.name for path in run_dir.iterdir() if path.is_dir()}
+    audit = run_dir / "audit"
+    return ReportContext(
+        name=run_dir.name,
+        run=_json(run_dir / "run.json"),
+        config=config,
+        config_text=(run_dir / "config.yaml").read_text(encoding="utf-8"),
+        classes=_classes(run_dir) if "audit" in ran else (),
+        audit=(
+            Audit(_json(audit / "audit.json")["summary"], read_table(audit / "audit", schemas.FINDINGS))
+            if "audit" in ran
+            else None
+        ),
+        eda=_tables(run_dir / "eda") if "eda" in ran else None,
+        split=_split(run_dir / "split") if "split" in ran else None,
+        training=_training(run_dir / "train", config) if "train" in ran else None,
+        evaluation=_evaluation(run_dir / "evaluate") if "evaluate" in ran else None,
+        pictures=_pictures(plots_dir),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: missing; run the stage that writes it again")
+    return _mapping(read_json(path), path)
+
+
+def _mapping(value: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: holds a {type(value).__name__} where a mapping belongs")
+    return value
+
+
+def _classes(run_dir: Path) -> tuple[str, ...]:
+    path = run_dir / "audit" / "classes.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: missing; run the audit stage again")
+    return tuple(str(name) for name in read_json(path))
+
+
+def _tables(folder: Path) -> dict[str, pd.DataFrame]:
+    found = {}
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            found[path.stem] = pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise schemas.TableError(f"{path}: not a readable Parquet file ({error})") from error
+    return found
+
+
+def _csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: missing; run the stage that writes it again")
+    try:
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except (ValueError, UnicodeDecodeError) as error:
+        raise schemas.TableError(f"{path}: not a readable CSV file ({error})") from error
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise schemas.TableError(f"{path}: columns missing: {', '.join(missing)}")
+    return table
+
+
+def _split(folder: Path) -> Split:
+    leakage = folder / "leakage.csv"
+    return Split(
+        _csv(folder / "proportions.csv", ("split", "label", "faces", "share", "share_overall", "photographs")),
+        _csv(leakage, ("side_a", "side_b", "shared_photographs", "exposed_faces")) if leakage.is_file() else None,
+    )
+
+
+def _training(folder: Path, config: dict[str, Any]) -> Training:
+    runs = []
+    for seed in config["seeds"]:
+        for arm in config["arms"]:
+            run = folder / arm["name"] / f"seed{seed}"
+            runs.append(TrainedRun(arm["name"], int(seed), _json(run / "fit.json"), _json(run / "weights.json")))
+    protocol = folder / "protocol.json"
+    return Training(
+        tuple(runs),
+        read_table(folder / "layers", schemas.LAYERS),
+        _json(protocol) if protocol.is_file() else None,
+    )
+
+
+def _evaluation(folder: Path) -> Evaluation:
+    return Evaluation(
+        read_table(folder / "metrics", schemas.METRICS),
+        read_table(folder / "intervals", schemas.INTERVALS),
+        read_table(folder / "differences", schemas.DIFFERENCES),
+    )
+
+
+def _pictures(folder: Path) -> tuple[Picture, ...]:
+    listing = folder / "figures.json"
+    if not listing.is_file():
+        return ()
+    found = []
+    for entry in read_json(listing):
+        path = folder / f"{entry['name']}.png"
+        if path.resolve().parent != folder.resolve():
+            raise ValueError(f"{listing}: {entry['name']!r} is not the name of a file in this folder")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: {listing.name} names it and it is not there; draw the figures again")
+        fields = {key: str(entry[key]) for key in ("name", "title", "caption", "section")}
+        found.append(Picture(**fields, png=path.read_bytes()))
+    return tuple(found)
