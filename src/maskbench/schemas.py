@@ -452,7 +452,7 @@ CLASS_BANDS = _schema(
 )
 
 #: Tests of association between class and a property of the box or photograph. `effect_low`/`_high`
-#: bound percentile bootstrap intervals in which whole photographs are drawn.
+#: bound basic bootstrap intervals in which whole photographs are drawn.
 EDA_TESTS = _schema(
     "eda_tests",
     {

@@ -73,7 +73,8 @@ def crop_regions(faces: pd.DataFrame, margin: float) -> NDArray[np.int64]:
     limits = faces[["image_width", "image_height"]].to_numpy(dtype=float)
     lower = np.clip(np.floor(squares[:, :2]) - 1, 0, limits - 1)
     upper = np.clip(np.ceil(squares[:, 2:]) + 1, lower + 1, limits)
-    return np.concatenate([lower, upper], axis=1).astype(np.int64)
+    # C order: safetensors writes the memory of an array as it lies.
+    return np.concatenate([lower, upper], axis=1).astype(np.int64, order="C")
 
 
 def canvas_squares(faces: pd.DataFrame, margin: float) -> NDArray[np.float64]:
@@ -179,7 +180,8 @@ def _read_crops(path: Path, faces: pd.DataFrame) -> FaceCrops | None:
             pixels, starts, regions = (file.get_tensor(name) for name in ("pixels", "starts", "regions"))
     except (SafetensorError, OSError):
         return None
-    if len(regions) != len(faces) or int(starts[-1]) != len(pixels):
+    areas = (regions[:, 2] - regions[:, 0]) * (regions[:, 3] - regions[:, 1])
+    if len(regions) != len(faces) or int(starts[-1]) != len(pixels) or (np.diff(starts) != areas * 3).any():
         return None
     return FaceCrops(tuple(faces["face_id"]), pixels, starts, regions)
 

@@ -31,7 +31,7 @@ _DEPENDENCE = (
     "faces of one photograph are not independent, so p is too small (as if they were); "
     "read the effect and its interval, which draws whole photographs"
 )
-_BIAS = "resampling biases an effect near 0 upwards; compare the corrected effect"
+_BIAS = "near 0 the plain effect is biased upwards, and its interval (basic bootstrap) may lie below it"
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,8 @@ def class_bands(boxes: pd.DataFrame, classes: Sequence[str], resamples: Resample
             size = int(observed[:, band].sum())
             for code, name in enumerate(classes):
                 interval = resamples.interval(drawn_shares[:, code, band], int(holding[band]))
+                if size and observed[code, band] in (0, size):
+                    interval = Interval(np.nan, np.nan, "none or all faces of the band: nothing varies")
                 rows.append(
                     {
                         "factor": factor,
@@ -275,6 +277,30 @@ def holm(p_values: Floats) -> Floats:
     return corrected
 
 
+def effect_interval(resamples: Resamples, estimate: float, drawn: Floats, photographs: int) -> Interval:
+    """Basic bootstrap interval of an effect in [0, 1] on a correlation's scale (V, epsilon).
+
+    An effect that cannot be negative is biased upwards near 0, and more so in resamples; a percentile
+    interval would lie above the estimate. Reflecting the resamples about the estimate removes that,
+    including the part which comes from faces being alike within a photograph.
+
+    Args:
+        resamples: that `drawn` was made with.
+        estimate: of all faces.
+        drawn: (R,) of the resamples.
+        photographs: that carry it.
+
+    Returns:
+        Cut to [0, 1]; NaN with a reason as in `Resamples.interval`.
+
+    Source:
+        Davison & Hinkley 1997, sec. 5.2, eq. 5.6: [2t - t*_(1-a), 2t - t*_(a)].
+    """
+    percentile = resamples.interval(drawn, photographs)
+    low, high = np.clip([2 * estimate - percentile.high, 2 * estimate - percentile.low], 0, 1)
+    return Interval(float(low), float(high), percentile.reason)
+
+
 def association_tests(boxes: pd.DataFrame, classes: Sequence[str], resamples: Resamples) -> pd.DataFrame:
     """Tests of class against box geometry (Kruskal–Wallis) and against bands (χ²).
 
@@ -322,7 +348,10 @@ def _kruskal_row(
             sizes = weights.sum(axis=1)
             h = kruskal_h(values, codes, k, weights)
             drawn[rows] = np.divide(h, sizes - 1, out=np.full(len(h), np.nan), where=sizes > 1)
-        interval = resamples.interval(np.clip(drawn, 0, 1), len(np.unique(positions)))
+        root = effect_interval(
+            resamples, np.sqrt(statistic / (n - 1)), np.sqrt(np.clip(drawn, 0, 1)), len(np.unique(positions))
+        )
+        interval = Interval(root.low**2, root.high**2, root.reason)
     return {
         "test": "Kruskal–Wallis",
         "quantity": quantity,
@@ -359,8 +388,9 @@ def _chi_squared_row(boxes: pd.DataFrame, factor: str, classes: Sequence[str], r
     defined = min(k, b) >= 2
     statistic = float(chi_squared(observed)) if defined else np.nan
     freedom = max((k - 1) * (b - 1), 0)
-    interval = resamples.interval(drawn, photographs)
-    if not defined:
+    if defined:
+        interval = effect_interval(resamples, float(cramers_v(observed)), drawn, photographs)
+    else:
         interval = Interval(np.nan, np.nan, f"{k} class(es) and {b} band(s): nothing to compare")
     note = f"{_DEPENDENCE}; {_BIAS}"
     if defined:

@@ -150,7 +150,8 @@ def limitations(
         elif faces != MISSING and int(faces) < FEW_FACES:
             found.append(
                 f"{name} has {faces} test face{'s' if faces != '1' else ''}: each of them moves its recall by "
-                f"{100 / int(faces):.1f} percentage points, and macro-F1 by about a share of 1/{len(classes)} of that."
+                f"{100 / int(faces):.1f} percentage points, and balanced accuracy by "
+                f"{100 / int(faces) / len(classes):.1f}."
             )
     seeds = sorted(int(seed) for seed in test["seed"].unique())
     if len(seeds) == 1:

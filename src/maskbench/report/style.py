@@ -120,5 +120,5 @@ def percent_ticks(axis: Axis) -> None:
 
 def thousands_ticks(axis: Axis) -> None:
     """Label an axis of counts with separated thousands, whole numbers only."""
-    axis.set_major_locator(MaxNLocator(7, integer=True))
+    axis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

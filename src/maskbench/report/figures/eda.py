@@ -198,7 +198,7 @@ def fig_faces_per_image(faces_per_image: pd.DataFrame) -> Drawing:
     beyond = int(table.loc[table["faces"] > cut, "photographs"].sum())
     if beyond:
         place = cut + 2
-        bars.bar([place], [beyond], color=MUTED, width=0.8, hatch="//", edgecolor="white")
+        bars.bar([place], [beyond], color=MUTED, width=0.8)
         bars.annotate(f"{beyond} photographs\nwith {cut + 1}–{most}", (place, beyond), xytext=(0, 4),
                       textcoords="offset points", ha="right", va="bottom", fontsize=8)  # fmt: skip
     step = max(1, -(-cut // 10))

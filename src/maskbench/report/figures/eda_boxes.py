@@ -131,8 +131,9 @@ def _plane(axes: Axes, boxes: pd.DataFrame, classes: Sequence[str]) -> None:
         axes.set(xlim=limits, ylim=limits)
     plain_log_ticks(axes.xaxis)
     plain_log_ticks(axes.yaxis)
-    handles = [Line2D([], [], linestyle="", marker=shapes[name], color=shades[name], markersize=4) for name in classes]
-    axes.legend(handles, [wrapped(name, 24) for name in classes], loc="upper left", fontsize=6.5, handletextpad=0.1,
+    present = [name for name in classes if name in counts.index]
+    handles = [Line2D([], [], linestyle="", marker=shapes[name], color=shades[name], markersize=4) for name in present]
+    axes.legend(handles, [wrapped(name, 24) for name in present], loc="upper left", fontsize=6.5, handletextpad=0.1,
                 borderaxespad=0.1)  # fmt: skip
 
 
@@ -150,7 +151,7 @@ def fig_class_bands(
     table = class_bands[class_bands["factor"] == factor].sort_values("band_index")
     bands = table.drop_duplicates("band_index")
     count = len(classes) + 1
-    columns = 2 if count <= 4 else min(4, count)
+    columns = {3: 3, 4: 2}.get(count, min(4, count))
     rows = -(-count // columns)
     width, height = (9.2, 2.75 * rows + 0.5) if columns == 2 else (3.2 * columns, 2.6 * rows + 0.5)
     figure, panels = new_figure(rows, columns, (width, height))
@@ -163,15 +164,20 @@ def fig_class_bands(
         spread = np.nan_to_num(np.clip(np.array([share - low, high - share]), 0, None))
         axes.errorbar(places, share, yerr=spread, fmt="-", marker=shapes[name], color=shades[name],
                       ecolor="black", elinewidth=1, capsize=3, markeredgecolor="black", markersize=5)  # fmt: skip
+        bare = np.isnan(low)
+        axes.plot(places[bare], share[bare], shapes[name], markerfacecolor="white", markeredgecolor="black",
+                  markersize=5)  # fmt: skip
         overall = float(some["faces"].sum()) / max(float(some["band_faces"].sum()), 1.0)
         axes.axhline(overall, color=MUTED, linestyle="--", linewidth=1)
         axes.annotate(f"all\n{overall:.1%}", (1.01, overall), xycoords=("axes fraction", "data"), ha="left",
                       va="center", fontsize=7.5, color=MUTED)  # fmt: skip
         top = np.nanmax(np.concatenate([high, share, [overall, 0.01]]))
-        axes.set_ylim(0, min(1.02, 1.15 * float(top)))
+        axes.set_ylim(-0.03 * float(top), min(1.04, 1.15 * float(top)))
         axes.set_title(wrapped(name, 30))
     for axes in panels[:count]:
         axes.set_xticks(places, bands["band"], fontsize=8)
+        if columns > 2:
+            axes.tick_params(axis="x", labelrotation=45)
         axes.set_xlim(-0.6, len(bands) - 0.4)
         percent_ticks(axes.yaxis)
         axes.grid(visible=False, axis="x")
@@ -192,8 +198,9 @@ def fig_class_bands(
         f"Class shares by {what}",
         f"{int(bands['band_faces'].sum()):,} faces; each band spans a doubling (ends with few faces are pooled), the "
         f"number of its faces stands above the bars. Bars on the points: {confidence:.0%} intervals from {resamples} "
-        "resamples of whole photographs; dashed: share among all faces; every class has its own scale. A share that "
-        f"moves with the {what} means that class and difficulty are mixed: compare scores per class at equal band.",
+        "resamples of whole photographs, hollow points have none (too few); dashed: share among all faces; every class "
+        f"has its own scale. A share that moves with the {what} means that class and difficulty are mixed: compare "
+        "scores per class at equal band.",
     )
 
 
@@ -251,9 +258,10 @@ def fig_tests(tests: pd.DataFrame) -> Drawing:
         "How strongly class goes with size, shape and crowd",
         f"{int(tests['n'].max()):,} faces; lines: {first['confidence']:.0%} intervals of the effect, "
         f"{int(first['resamples'])} resamples of whole photographs. Right: p-values, corrected by Holm's method for "
-        f"{len(tests)} tests; they take faces of one photograph as independent and are therefore too small. Read the "
-        "effect: with thousands of faces a difference too small to matter is significant. Null hypotheses and notes "
-        "stand in the table.",
+        f"{len(tests)} tests; they take faces of one photograph as independent and are therefore too small. The "
+        "line may lie left of the circle: the plain effect is biased upwards near 0, the diamond less so, the line "
+        "hardly. Read it first: with thousands of faces a difference too small to matter is significant. Null "
+        "hypotheses and notes stand in the table.",
     )
 
 

@@ -1,0 +1,448 @@
+"""The report: one HTML file that opens from disk, without network and without scripts.
+
+Everything the file shows comes from a `ReportContext`; class names, file names and messages are the
+user's and are escaped by the template engine.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from maskbench.report.content import Evaluation, Picture, ReportContext, Training
+from maskbench.report.content_results import (
+    MISSING,
+    cell,
+    headline_rows,
+    interval,
+    limitations,
+    number,
+    run_columns,
+    undefined_figures,
+    verdict_sentences,
+)
+
+#: Longer tables of findings start folded.
+FOLD_ROWS = 10
+#: Tables are cut here; the complete one is in the run's folder, and the report says so.
+MOST_ROWS = 200
+#: EDA tables with more rows are drawn, not printed.
+MOST_EDA_ROWS = 30
+#: Sections with figures, in order; pictures of any other section come under "Further figures".
+SECTIONS = ("audit", "eda", "split", "models", "training", "evaluation")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as the template prints it.
+
+    Attributes:
+        columns: headings.
+        rows: text cells.
+        numeric: which columns are set flush right.
+        total: rows of the complete table.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: tuple[bool, ...]
+    total: int
+
+    @property
+    def cut(self) -> bool:
+        """Whether rows are left out."""
+        return self.total > len(self.rows)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One cell of the verdict's table: a value and, beneath it, its interval."""
+
+    value: str
+    span: str
+    shown: bool = False
+
+
+def build_report(context: ReportContext) -> str:
+    """The report as HTML, self-contained.
+
+    Args:
+        context: from `collect_report`.
+
+    Returns:
+        A complete HTML document: styles and figures inline, no scripts, no references to other files.
+    """
+    environment = Environment(
+        loader=PackageLoader("maskbench.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        context=context,
+        machine=context.run.get("machine") or {},
+        versions=context.run.get("versions") or {},
+        commands=context.run.get("commands") or [],
+        facts=_facts(context),
+        notices=_notices(context),
+        pictures=_by_section(context.pictures),
+        verdict=_verdict(context),
+        findings=_findings(context),
+        audit=_audit(context),
+        eda=_eda(context),
+        split=_split(context),
+        models=_models(context.training) if context.training else None,
+        training=_trainings(context.training) if context.training else None,
+        missing=MISSING,
+        fold_rows=FOLD_ROWS,
+    )
+
+
+def _facts(context: ReportContext) -> list[tuple[str, str]]:
+    """What was run, for the header."""
+    run, config = context.run, context.config
+    machine, version = run.get("machine") or {}, run.get("versions") or {}
+    devices = {str(r.fit.get("device", "")) for r in context.training.runs} if context.training else set()
+    seeds = ", ".join(str(seed) for seed in config.get("seeds", ()))
+    return [
+        ("Run", context.name),
+        ("Data", str(config.get("data", {}).get("source", MISSING))),
+        ("Preset", f"{config.get('preset', MISSING)}, training seed{'s' if ',' in seeds else ''} {seeds or MISSING}"),
+        ("Started", str(run.get("started") or MISSING)),
+        ("Command", str((run.get("commands") or [run.get("command") or MISSING])[-1])),
+        ("Device", ", ".join(sorted(filter(None, devices))) or str(machine.get("device") or MISSING)),
+        ("Machine", ", ".join(_words(machine, ("system", "cores"), {"cores": "{} cores"})) or MISSING),
+        ("Code", f"maskbench {version.get('maskbench', MISSING)}, commit {run.get('git_commit') or MISSING}"),
+        ("Software", ", ".join(f"{n} {version[n]}" for n in ("python", "torch", "torchvision") if n in version)),
+    ]
+
+
+def _words(values: Mapping[str, Any], names: Sequence[str], forms: Mapping[str, str]) -> list[str]:
+    return [forms.get(name, "{}").format(values[name]) for name in names if values.get(name)]
+
+
+def _notices(context: ReportContext) -> list[str]:
+    """What a reader must know before any number."""
+    if not context.training:
+        return []
+    return list(dict.fromkeys(r.weights["notice"] for r in context.training.runs if r.weights.get("notice")))
+
+
+def _by_section(pictures: Sequence[Picture]) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {name: [] for name in (*SECTIONS, "further")}
+    for index, picture in enumerate(sorted(pictures, key=_section_order), start=1):
+        found[picture.section if picture.section in SECTIONS else "further"].append(
+            {
+                "number": str(index),
+                "title": picture.title,
+                "caption": picture.caption,
+                "data": base64.b64encode(picture.png).decode("ascii"),
+            }
+        )
+    return found
+
+
+def _section_order(picture: Picture) -> int:
+    return SECTIONS.index(picture.section) if picture.section in SECTIONS else len(SECTIONS)
+
+
+# --- verdict ----------------------------------------------------------------------------------------
+
+
+def _verdict(context: ReportContext) -> dict[str, Any] | None:
+    """The table of headline figures, the sentences that follow, and what stands against them."""
+    part = context.evaluation
+    if part is None:
+        return None
+    weights = {r.arm: r.weights for r in context.training.runs} if context.training else {}
+    columns, gaps = run_columns(part.metrics), _gaps(part)
+    rows = [
+        {
+            "label": label,
+            "faces": _faces(part, name),
+            "results": [_result(part, metric, name, arm, seed) for arm, seed, _ in columns],
+            "gaps": [_gap(part, metric, name, *gap) for gap in gaps],
+        }
+        for metric, name, label in headline_rows(context.classes)
+    ]
+    test = part.intervals[part.intervals["split"] == "test"]
+    return {
+        "columns": [heading for _, _, heading in columns],
+        "gaps": [f"{arm} − {baseline}" for arm, baseline, _ in gaps] if len(gaps) == 1 else [],
+        "rows": rows,
+        "sentences": verdict_sentences(part.differences),
+        "limits": limitations(context.classes, context.config, part.metrics, part.intervals, weights),
+        "undefined": undefined_figures(part.metrics),
+        "basis": _basis(test),
+    }
+
+
+def _gaps(part: Evaluation) -> list[tuple[str, str, int]]:
+    """The pairs of arms; the table has a column for a difference only when there is exactly one."""
+    rows = part.differences[["arm", "baseline", "seed"]].drop_duplicates().to_numpy().tolist()
+    pairs = [(str(arm), str(baseline), int(seed)) for arm, baseline, seed in rows]
+    return pairs if len(pairs) == 1 else []
+
+
+def _result(part: Evaluation, metric: str, name: str, arm: str, seed: int) -> Result:
+    where = {"split": "test", "arm": arm, "seed": seed}
+    found = cell(part.intervals, metric, name, **where) or cell(part.metrics, metric, name, **where)
+    return Result(
+        number(found.get("value", math.nan)), interval(found.get("low", math.nan), found.get("high", math.nan))
+    )
+
+
+def _gap(part: Evaluation, metric: str, name: str, arm: str, baseline: str, seed: int) -> Result:
+    found = cell(part.differences, metric, name, split="test", arm=arm, baseline=baseline, seed=seed)
+    low, high = found.get("low", math.nan), found.get("high", math.nan)
+    value = number(found.get("value", math.nan), signed=True)
+    return Result(value, interval(low, high, signed=True), shown=low > 0 or high < 0)
+
+
+def _faces(part: Evaluation, name: str) -> str:
+    found = cell(part.metrics, "support", name, split="test")
+    return f"{int(found['value']):,}" if found else MISSING
+
+
+def _basis(test: pd.DataFrame) -> str:
+    if test.empty:
+        return ""
+    row = test.iloc[0]
+    return (
+        f"Below each value its {row['confidence']:.0%} percentile bootstrap interval: {row['images']} test "
+        f"photographs drawn with replacement {row['resamples']} times, all faces of a photograph together. A "
+        "difference is measured on the same draws for both arms; those whose interval does not contain 0 are bold."
+    )
+
+
+# --- tables -----------------------------------------------------------------------------------------
+
+
+def grid(table: pd.DataFrame, *, most: int = MOST_ROWS, digits: int = 4) -> Grid:
+    """A table as text: floats to `digits` significant digits, missing values as a dash, at most `most` rows."""
+    shown = table.head(most)
+    numeric = tuple(bool(pd.api.types.is_numeric_dtype(table[name].dtype)) for name in table.columns)
+    rows = tuple(tuple(text(value, digits) for value in row) for row in shown.itertuples(index=False, name=None))
+    return Grid(tuple(str(name).replace("_", " ") for name in table.columns), rows, numeric, len(table))
+
+
+def text(value: Any, digits: int = 4) -> str:
+    """One cell as text.
+
+    Example:
+        >>> text(0.123456), text(float("nan")), text(1234), text(True), text("a")
+        ('0.1235', '–', '1,234', 'yes', 'a')
+    """
+    if value is None or value is pd.NA or value is pd.NaT:
+        return MISSING
+    if isinstance(value, bool) or type(value).__name__ == "bool_":
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return MISSING
+        plain = f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+        return plain.replace("-", "−") if "e" not in plain else plain
+    if isinstance(value, int) or type(value).__name__.startswith(("int", "uint")):
+        return f"{int(value):,}".replace("-", "−")
+    return str(value)
+
+
+def _audit(context: ReportContext) -> dict[str, Any] | None:
+    if context.audit is None:
+        return None
+    summary = context.audit.summary
+    checks = pd.DataFrame(
+        [
+            {"severity": facts["severity"], "check": name, "found": facts["count"], "what is done": facts["action"]}
+            for name, facts in summary.get("checks", {}).items()
+        ]
+    )
+    classes = pd.DataFrame(
+        [{"class": name, **counts} for name, counts in summary.get("classes", {}).items()],
+        columns=["class", "faces", "photographs"],
+    )
+    sizes = pd.DataFrame(
+        [
+            {"quantity": name.replace("_", " "), **quantiles}
+            for name, quantiles in summary.get("sizes", {}).items()
+            if quantiles
+        ]
+    )
+    return {
+        "summary": summary,
+        "severities": ", ".join(f"{count:,} {severity}" for severity, count in summary["findings"].items()),
+        "formats": ", ".join(f"{name} ({count:,})" for name, count in summary.get("formats", {}).items()) or MISSING,
+        "checks": grid(checks) if len(checks) else None,
+        "classes": grid(classes),
+        "sizes": grid(sizes) if len(sizes) else None,
+    }
+
+
+def _findings(context: ReportContext) -> Grid | None:
+    if context.audit is None or context.audit.findings.empty:
+        return None
+    return grid(context.audit.findings)
+
+
+def _eda(context: ReportContext) -> dict[str, Any] | None:
+    if context.eda is None:
+        return None
+    return {
+        "tables": [
+            (name.replace("_", " "), grid(table)) for name, table in context.eda.items() if len(table) <= MOST_EDA_ROWS
+        ],
+        "long": [(name, len(table)) for name, table in context.eda.items() if len(table) > MOST_EDA_ROWS],
+    }
+
+
+def _split(context: ReportContext) -> dict[str, Any] | None:
+    """Faces and class shares per side, and what sides share."""
+    if context.split is None:
+        return None
+    table = context.split.proportions
+    sides = list(dict.fromkeys(table["split"]))
+    rows = []
+    for label in dict.fromkeys(table["label"].astype(str)):
+        row: dict[str, Any] = {"class": label}
+        for side in sides:
+            part = table[(table["split"] == side) & (table["label"].astype(str) == label)].iloc[0]
+            row[f"{side}: faces"] = int(part["faces"])
+            row[f"{side}: share"] = MISSING if math.isnan(part["share"]) else f"{part['share']:.1%}"
+        rows.append(row)
+    total: dict[str, Any] = {"class": "all"}
+    for side in sides:
+        total[f"{side}: faces"] = int(table.loc[table["split"] == side, "faces"].sum())
+        total[f"{side}: share"] = ""
+    shown = grid(pd.DataFrame([*rows, total]))
+    leakage = context.split.leakage
+    return {
+        "table": Grid(shown.columns, shown.rows, (False, *(True,) * (len(shown.columns) - 1)), shown.total),
+        "leakage": grid(leakage) if leakage is not None else None,
+        "leaks": bool((leakage[["shared_photographs", "exposed_faces"]] > 0).any().any())
+        if leakage is not None
+        else None,
+    }
+
+
+def _models(part: Training) -> dict[str, Any]:
+    """The implementations side by side."""
+    tables = {str(name): rows for name, rows in part.layers.groupby("implementation", sort=False)}
+    compared = ["kind", "kernel", "stride", "padding", "output_size", "parameters", "multiply_adds"]
+    frames = [rows[compared].reset_index(drop=True) for rows in tables.values()]
+    shown = ["layer", "kind", "kernel", "stride", "output_size", "parameters", "multiply_adds"]
+    totals = pd.DataFrame(
+        [
+            {
+                "implementation": name,
+                "layers": len(rows),
+                "parameters": int(rows["parameters"].sum()),
+                "multiply-adds per face": int(rows["multiply_adds"].sum()),
+            }
+            for name, rows in tables.items()
+        ]
+    )
+    return {
+        "totals": grid(totals),
+        "tables": [(name, grid(rows[shown], most=10**6)) for name, rows in tables.items()],
+        "alike": len(frames) > 1 and all(frame.equals(frames[0]) for frame in frames[1:]),
+        "several": len(frames) > 1,
+    }
+
+
+def _trainings(part: Training) -> dict[str, Any]:
+    """How each training went, and what each arm started from."""
+    runs = []
+    for run in part.runs:
+        fit = run.fit
+        runs.append(
+            {
+                "arm": run.arm,
+                "seed": str(run.seed),
+                "epochs": fit.get("epochs_run"),
+                "best epoch": _plus_one(fit.get("best_epoch")),
+                "best validation macro-F1": number(fit.get("best_f1_macro")),
+                "stopped early": text(fit.get("stopped_early")),
+                "seconds": number(fit.get("seconds"), 1),
+                "faces per second": number(fit.get("faces_per_second"), 0),
+                "device": str(fit.get("device") or MISSING),
+                "precision": str(fit.get("precision") or MISSING),
+                "memory format": str(fit.get("memory_format") or MISSING),
+            }
+        )
+    return {
+        "runs": _flipped(runs),
+        "weights": _flipped(list({run.arm: _weights(run.arm, run.weights) for run in part.runs}.values())),
+        "checks": _checks(part),
+    }
+
+
+def _checks(part: Training) -> list[dict[str, Any]]:
+    """Whether the arms were trained alike, in sentences."""
+    found = []
+    if part.protocol is not None:
+        alike = bool(part.protocol["equal"])
+        parts = ", ".join(part.protocol["compared"])
+        same = f"One protocol, checked from the saved files: {parts} are equal for all arms."
+        found.append(
+            (alike, same if alike else f"Arms were not trained alike: {'; '.join(part.protocol['differences'])}.")
+        )
+    batches = _same_batches(part)
+    if batches is not None:
+        order = "the same faces in the same order" if batches else "faces in different orders"
+        found.append((batches, f"Arms of equal seed saw {order}."))
+    return [{"good": good, "text": words} for good, words in found]
+
+
+def _weights(arm: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What an arm started from, as rows."""
+    top1 = record.get("top1")
+    return {
+        "arm": arm,
+        "weights": str(record.get("name") or MISSING),
+        "source": str(record.get("source") or MISSING),
+        "sha256": str(record.get("sha256") or MISSING),
+        "pretraining": str(record.get("pretraining") or MISSING),
+        "top-1 in pretraining": MISSING if top1 is None else f"{top1:.1%}",
+        "tensors loaded": text(record.get("matched")),
+        "model's tensors not loaded": ", ".join(record.get("not_matched") or ()) or MISSING,
+        "file's tensors left out": ", ".join(record.get("dropped") or ()) or MISSING,
+    }
+
+
+def _flipped(records: Sequence[Mapping[str, Any]]) -> Grid:
+    """Records as columns: facts run down, so that the table fits a narrow screen."""
+    if not records:
+        return Grid((), (), (), 0)
+    several = len({record.get("seed") for record in records}) > 1
+    heads = [record["arm"] + (f", seed {record['seed']}" if several else "") for record in records]
+    facts = [name for name in records[0] if name != "arm" and not (several and name == "seed")]
+    rows = tuple((name, *(text(record[name]) for record in records)) for name in facts)
+    return Grid(("", *heads), rows, (False, *(False,) * len(records)), len(rows))
+
+
+def _plus_one(epoch: int | None) -> str:
+    """Epochs are counted from 0 in files and from 1 for people."""
+    return MISSING if epoch is None else str(epoch + 1)
+
+
+def _same_batches(part: Training) -> bool | None:
+    """Whether arms of equal seed saw the same faces in the same order, over the epochs they share."""
+    orders: dict[int, list[list[str]]] = {}
+    for run in part.runs:
+        orders.setdefault(run.seed, []).append(list(run.fit.get("batches_sha256") or ()))
+    pairs = [
+        one[: min(len(one), len(other))] == other[: min(len(one), len(other))]
+        for group in orders.values()
+        for one, other in pairwise(group)
+        if one and other
+    ]
+    return all(pairs) if pairs else None

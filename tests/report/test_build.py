@@ -1,0 +1,292 @@
+"""The report is one well-formed file that needs nothing else, escapes what is the user's, and keeps to the files."""
+
+import json
+import math
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from maskbench.report.build import build_report, text
+from maskbench.report.content import collect_report
+from maskbench.report.content_results import limitations, results_table, verdict_sentences
+from maskbench.report.drawing import Drawing
+from maskbench.schemas import TableError
+from tests.report.study_on_disk import ARMS, CLASSES, evaluation_tables, rows_where, write_pictures, write_study
+
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Elements, texts and references of a page; fails on tags that do not nest."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self.feed(source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.references += [value for name, value in attrs if name in {"src", "href", "srcset", "data", "action"}]
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            if tag == "p":
+                assert "p" not in self.open
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def picture(name="one", title="A title", caption="A caption."):
+    figure = Figure(figsize=(1, 1))
+    return Drawing(figure, name, title, caption)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    run, plots = write_study(tmp_path_factory.mktemp("study"))
+    write_pictures(plots, [("eda", picture("one")), ("evaluation", picture("two")), ("elsewhere", picture("three"))])
+    return run, plots
+
+
+@pytest.fixture
+def copied(study, tmp_path):
+    for name, folder in zip(("run", "plots"), study, strict=True):
+        shutil.copytree(folder, tmp_path / name)
+    return tmp_path / "run", tmp_path / "plots"
+
+
+def difference(value, low, high, seed=0):
+    return pd.DataFrame(
+        {"arm": ["y"], "baseline": ["x"], "seed": [seed], "split": ["test"], "metric": ["f1_macro"],
+         "class_name": [""], "value": [value], "low": [low], "high": [high], "confidence": [0.95],
+         "resamples": [1000], "incomplete": [0], "images": [128], "faces": [612]}
+    )  # fmt: skip
+
+
+def test_the_page_is_whole_and_needs_nothing_else(study):
+    source = build_report(collect_report(*study))
+    page = Page(source)
+    assert page.tags.count("img") == 3
+    assert all(reference.startswith(("#", "data:image/png;base64,")) for reference in page.references)
+    assert {reference[1:] for reference in page.references if reference.startswith("#")} <= set(page.ids)
+    assert len(set(page.ids)) == len(page.ids)
+    assert not re.search(r"https?://|url\(|@import|<script|<link", source)
+    assert "prefers-color-scheme: dark" in source
+    assert "@media print" in source
+    assert 'name="viewport"' in source
+
+
+def test_the_verdict_stands_first_with_its_numbers(study):
+    context = collect_report(*study)
+    words = Page(build_report(context)).text
+    differences = rows_where(context.evaluation.differences, metric="f1_macro").iloc[0]
+    assert f"{differences['value']:.3f} higher" in words
+    for arm in ARMS:
+        row = rows_where(context.evaluation.intervals, arm=arm, metric="f1", class_name="gamma").iloc[0]
+        assert f"{row['value']:.3f} {row['low']:.3f} to {row['high']:.3f}" in words
+    assert words.index("classifies better than") < words.index("Limitations") < words.index("Audit of the data")
+    assert words.index("Notice: the ImageNet weights cannot be had") < words.index("classifies better than")
+
+
+def test_every_part_of_the_run_is_in_it(study):
+    words = Page(build_report(collect_report(*study))).text
+    for expected in (
+        "maskbench run --data sample --name study", "0123456789abcdef0123456789abcdef01234567", "torch 2.11.0",
+        "All 15 findings", "14 warning", "Table: class balance", "heatmaps (1,600 rows)", "2,212",
+        "No photograph, and no group of near-duplicates, sits on two sides.", "layer4.2.conv2",
+        "The implementations have the same layers", "Arms of equal seed saw the same faces in the same order.",
+        "ab" * 32, "41.2%", "216", "batch_size: 32", "--name study-again", "Further figures",
+    ):  # fmt: skip
+        assert expected in words
+
+
+def test_figures_are_numbered_through_in_the_order_of_sections(study):
+    words = Page(build_report(collect_report(*study))).text
+    places = [words.index(f"Figure {number}.") for number in (1, 2, 3)]
+    assert places == sorted(places)
+    assert places[0] < words.index("Results on the test split") < places[1] < words.index("Further figures")
+
+
+def test_names_are_escaped_everywhere(tmp_path):
+    nasty = "<script>alert(1)</script>"
+    run, plots = write_study(tmp_path, (nasty, "b & c", "d\"'>"), (0.6, 0.3, 0.1))
+    run_json = json.loads((run / "run.json").read_text())
+    run_json["commands"] = [f"maskbench run --data '{nasty}'"]
+    (run / "run.json").write_text(json.dumps(run_json))
+    write_pictures(plots, [("eda", picture(title=f'"{nasty}', caption=nasty))])
+    source = build_report(collect_report(run, plots))
+    assert "<script" not in source
+    assert "&lt;script&gt;" in source
+    page = Page(source)
+    assert f"F1 {nasty}" in page.text
+    assert "script" not in page.tags
+
+
+@pytest.mark.parametrize("stage", ["audit", "eda", "split", "train", "evaluate"])
+def test_a_stage_that_was_not_run_is_said_so(copied, stage):
+    run, plots = copied
+    shutil.rmtree(run / stage)
+    words = Page(build_report(collect_report(run, plots))).text
+    assert f"Not run: the {stage} stage" in words
+
+
+def test_a_run_of_which_nothing_ran_has_a_report(copied):
+    run, plots = copied
+    for stage in ("audit", "eda", "split", "train", "evaluate"):
+        shutil.rmtree(run / stage)
+    shutil.rmtree(plots)
+    assert Page(build_report(collect_report(run, plots))).text.count("Not run") == 7
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["evaluate/metrics.parquet", "train/manual-random/seed0/fit.json", "audit/audit.json", "split/proportions.csv",
+     "train/layers.parquet", "audit/classes.json"],
+)  # fmt: skip
+def test_missing_files_of_a_stage_that_ran_are_named(copied, file):
+    run, plots = copied
+    (run / file).unlink()
+    with pytest.raises(FileNotFoundError, match=file.rsplit("/", maxsplit=1)[-1]):
+        collect_report(run, plots)
+
+
+@pytest.mark.parametrize("file", ["evaluate/intervals.parquet", "eda/class_balance.parquet"])
+def test_broken_tables_are_named(copied, file):
+    run, plots = copied
+    (run / file).write_bytes(b"not a table")
+    with pytest.raises(TableError, match=file.rsplit("/", maxsplit=1)[-1]):
+        collect_report(run, plots)
+
+
+def test_broken_json_and_listed_pictures_that_are_missing_are_named(copied):
+    run, plots = copied
+    (plots / "two.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"two\.png"):
+        collect_report(run, plots)
+    (run / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json"):
+        collect_report(run, plots)
+
+
+def test_pictures_outside_the_folder_are_refused(copied):
+    run, plots = copied
+    listing = json.loads((plots / "figures.json").read_text())
+    listing[0]["name"] = "../run/x"
+    (plots / "figures.json").write_text(json.dumps(listing))
+    with pytest.raises(ValueError, match="not the name of a file"):
+        collect_report(run, plots)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "says"),
+    [
+        (0.05, 0.01, 0.09, "y classifies better than x on these test photographs: its macro-F1 is 0.050 higher"),
+        (-0.05, -0.09, -0.01, "y classifies worse than x on these test photographs: its macro-F1 is 0.050 lower"),
+        (0.05, -0.01, 0.09, "No difference shown: the macro-F1 of y is 0.050 higher than that of x"),
+        (0.05, 0.0, 0.09, "No difference shown"),
+        (math.nan, math.nan, math.nan, "Nothing can be said"),
+    ],
+)
+def test_the_sentence_follows_from_the_interval(value, low, high, says):
+    (sentence,) = verdict_sentences(difference(value, low, high))
+    assert says in sentence
+    assert "128 test photographs" in sentence
+
+
+def test_each_seed_has_its_sentence():
+    both = pd.concat([difference(0.1, 0.05, 0.2), difference(0.1, -0.05, 0.2, seed=4)])
+    first, second = verdict_sentences(both)
+    assert first.startswith("Seed 0: y classifies better")
+    assert second.startswith("Seed 4: No difference shown")
+
+
+def test_limitations_name_what_is_weak(study):
+    context = collect_report(*study)
+    part = context.evaluation
+    weights = {run.arm: run.weights for run in context.training.runs}
+    found = " ".join(limitations(context.classes, context.config, part.metrics, part.intervals, weights))
+    faces = int(rows_where(part.metrics, metric="support", class_name="gamma")["value"].iloc[0])
+    assert f"gamma has {faces} test faces: each of them moves its recall by {100 / faces:.1f}" in found
+    assert "One training seed (0)" in found
+    assert "not from ImageNet weights" in found
+    assert "differ in implementation and in initial weights at once" in found
+    assert "drawn by a program" in found
+    assert "split at random" not in found
+
+
+def test_the_terminal_table_holds_the_same_numbers():
+    tables = evaluation_tables(faces=120, resamples=20)
+    found = results_table(tables["metrics"], tables["intervals"], CLASSES)
+    assert list(found.columns) == ["metric", "faces", *ARMS]
+    row = rows_where(tables["intervals"], arm=ARMS[1], metric="f1_macro").iloc[0]
+    expected = f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+    assert found.set_index("metric").loc["Macro-F1", ARMS[1]] == expected
+
+
+def test_missing_numbers_are_dashes(study):
+    context = collect_report(*study)
+    metrics, intervals = context.evaluation.metrics.copy(), context.evaluation.intervals.copy()
+    gone = (intervals["class_name"] == "gamma") & (intervals["metric"] == "f1")
+    intervals.loc[gone, ["value", "low", "high"]] = math.nan
+    metrics.loc[(metrics["class_name"] == "gamma") & (metrics["metric"] == "f1"), ["value", "reason"]] = (
+        math.nan, "no face of this class, and never predicted",
+    )  # fmt: skip
+    table = results_table(metrics, intervals, CLASSES).set_index("metric")
+    assert list(table.loc["F1 gamma", list(ARMS)]) == ["–", "–"]
+    words = Page(build_report(replace(context, evaluation=replace(
+        context.evaluation, metrics=metrics, intervals=intervals)))).text  # fmt: skip
+    assert re.search(r"F1 gamma \d+ – –", words)
+    assert "f1 of gamma: no face of this class, and never predicted" in words
+    assert "nan" not in words.lower().split()
+
+
+def test_arms_trained_on_other_orders_are_said_so(copied):
+    run, plots = copied
+    path = run / "train" / ARMS[0] / "seed0" / "fit.json"
+    fit = json.loads(path.read_text())
+    fit["batches_sha256"][2] = "f" * 64
+    path.write_text(json.dumps(fit))
+    assert "saw faces in different orders" in Page(build_report(collect_report(run, plots))).text
+
+
+def test_one_arm_has_a_report_without_differences(study):
+    context = collect_report(*study)
+    part = context.evaluation
+    alone = replace(
+        context,
+        evaluation=replace(
+            part, metrics=rows_where(part.metrics, arm=ARMS[0]), intervals=rows_where(part.intervals, arm=ARMS[0]),
+            differences=part.differences.iloc[:0],
+        ),
+    )  # fmt: skip
+    words = Page(build_report(alone)).text
+    assert "classifies" not in words
+    assert "Macro-F1" in words
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "–"), (math.nan, "–"), (0.000012345, "1.234e-05"), (-0.5, "−0.5"), (123456.7, "123,457"),
+     (1234, "1,234"), (True, "yes"), ("x", "x"), (0.0, "0")],
+)  # fmt: skip
+def test_cells_as_text(value, shown):
+    assert text(value) == shown
