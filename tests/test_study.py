@@ -52,7 +52,7 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, str]) -> None:
         for name in ("best.safetensors", "best.json", "last.safetensors", "epochs.csv", "weights.json", "fit.json"):
             assert (results / "train" / arm / "seed0" / name).is_file(), name
     assert len(list(plots.glob("*.png"))) == len(list(plots.glob("*.svg"))) > 15
-    assert "report.html" in printed and "macro-F1" in printed
+    assert "report.html" in printed and "Macro-F1" in printed
     assert not list(base.rglob(".*.tmp*"))
 
 

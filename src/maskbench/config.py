@@ -128,7 +128,7 @@ class AugmentConfig(_Section):
 class TrainConfig(_Section):
     """One protocol for every arm."""
 
-    epochs: int = Field(12, ge=1)
+    epochs: int = Field(14, ge=1)
     batch_size: int = Field(32, ge=2)
     optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)

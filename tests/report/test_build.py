@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from maskbench.report.build import build_report, text
 from maskbench.report.content import collect_report
-from maskbench.report.content_results import limitations, results_table, verdict_sentences
+from maskbench.report.content_results import limitations, number, results_table, verdict_sentences
 from maskbench.report.drawing import Drawing
 from maskbench.schemas import TableError
 from tests.report.study_on_disk import ARMS, CLASSES, evaluation_tables, rows_where, write_pictures, write_study
@@ -103,8 +103,8 @@ def test_the_verdict_stands_first_with_its_numbers(study):
     for arm in ARMS:
         row = rows_where(context.evaluation.intervals, arm=arm, metric="f1", class_name="gamma").iloc[0]
         assert f"{row['value']:.3f} {row['low']:.3f} to {row['high']:.3f}" in words
-    assert words.index("classifies better than") < words.index("Limitations") < words.index("Audit of the data")
-    assert words.index("Notice: the ImageNet weights cannot be had") < words.index("classifies better than")
+    assert words.index("The macro-F1 of") < words.index("Limitations") < words.index("Audit of the data")
+    assert words.index("Notice: the ImageNet weights cannot be had") < words.index("The macro-F1 of")
 
 
 def test_every_part_of_the_run_is_in_it(study):
@@ -199,8 +199,8 @@ def test_pictures_outside_the_folder_are_refused(copied):
 @pytest.mark.parametrize(
     ("value", "low", "high", "says"),
     [
-        (0.05, 0.01, 0.09, "y classifies better than x on these test photographs: its macro-F1 is 0.050 higher"),
-        (-0.05, -0.09, -0.01, "y classifies worse than x on these test photographs: its macro-F1 is 0.050 lower"),
+        (0.05, 0.01, 0.09, "The macro-F1 of y is 0.050 higher than that of x on these test photographs"),
+        (-0.05, -0.09, -0.01, "The macro-F1 of y is 0.050 lower than that of x on these test photographs"),
         (0.05, -0.01, 0.09, "No difference shown: the macro-F1 of y is 0.050 higher than that of x"),
         (0.05, 0.0, 0.09, "No difference shown"),
         (math.nan, math.nan, math.nan, "Nothing can be said"),
@@ -215,7 +215,7 @@ def test_the_sentence_follows_from_the_interval(value, low, high, says):
 def test_each_seed_has_its_sentence():
     both = pd.concat([difference(0.1, 0.05, 0.2), difference(0.1, -0.05, 0.2, seed=4)])
     first, second = verdict_sentences(both)
-    assert first.startswith("Seed 0: y classifies better")
+    assert first.startswith("Seed 0: The macro-F1 of y is")
     assert second.startswith("Seed 4: No difference shown")
 
 
@@ -231,6 +231,9 @@ def test_limitations_name_what_is_weak(study):
     assert "differ in implementation and in initial weights at once" in found
     assert "drawn by a program" in found
     assert "split at random" not in found
+    assert "Only" not in found
+    few = limitations(context.classes, context.config, part.metrics, part.intervals.assign(images=9), weights)
+    assert "Only 9 test photographs: bootstrap intervals from so few are too narrow." in few
 
 
 def test_the_terminal_table_holds_the_same_numbers():
@@ -279,7 +282,7 @@ def test_one_arm_has_a_report_without_differences(study):
         ),
     )  # fmt: skip
     words = Page(build_report(alone)).text
-    assert "classifies" not in words
+    assert "The macro-F1 of" not in words
     assert "Macro-F1" in words
 
 
@@ -290,3 +293,12 @@ def test_one_arm_has_a_report_without_differences(study):
 )  # fmt: skip
 def test_cells_as_text(value, shown):
     assert text(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "shown"),
+    [(0.25, True, "+0.250"), (-0.25, True, "−0.250"), (0.0, True, "0.000"), (-0.0001, True, "0.000"),
+     (-0.0001, False, "0.000"), (math.nan, True, "–"), (None, False, "–")],
+)  # fmt: skip
+def test_numbers_as_text(value, signed, shown):
+    assert number(value, signed=signed) == shown

@@ -10,7 +10,8 @@ import pandera.pandas as pa
 
 from maskbench import schemas
 from maskbench.config import EdaConfig
-from maskbench.eda.associations import association_tests, class_bands
+from maskbench.eda.associations import association_tests
+from maskbench.eda.bands import class_bands
 from maskbench.eda.bootstrap import draw_resamples
 from maskbench.eda.classes import class_balance, class_cooccurrence, class_measures, counts_per_photograph
 from maskbench.eda.spatial import heatmaps, image_coverage

@@ -220,7 +220,8 @@ def _basis(test: pd.DataFrame) -> str:
     return (
         f"Below each value its {row['confidence']:.0%} percentile bootstrap interval: {row['images']} test "
         f"photographs drawn with replacement {row['resamples']} times, all faces of a photograph together. A "
-        "difference is measured on the same draws for both arms; those whose interval does not contain 0 are bold."
+        "difference is measured on the same draws for both arms; those whose interval does not contain 0 are bold, "
+        "without correction for looking at several figures."
     )
 
 

@@ -12,6 +12,9 @@ import pandas as pd
 MISSING = "–"
 #: Below this many test faces one face moves a class's recall by more than 3 percentage points.
 FEW_FACES = 30
+#: Percentile intervals from fewer draws than this cover clearly less than they promise (Efron & Tibshirani
+#: 1993, section 13.7: their error falls with the number of units drawn, here photographs).
+FEW_IMAGES = 30
 #: Figures over all classes in the results table, before and after those per class.
 _BEFORE = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "f1_macro": "Macro-F1"}
 _AFTER = {"roc_auc_macro": "Macro AUC"}
@@ -26,7 +29,8 @@ def number(value: float | None, digits: int = 3, *, signed: bool = False) -> str
     """
     if value is None or math.isnan(value):
         return MISSING
-    return f"{value:+.{digits}f}".replace("-", "−") if signed else f"{value:.{digits}f}".replace("-", "−")
+    value = round(value, digits) + 0.0  # no minus before a zero
+    return f"{value:{'+' if signed and value else ''}.{digits}f}".replace("-", "−")
 
 
 def interval(low: float, high: float, digits: int = 3, *, signed: bool = False) -> str:
@@ -119,9 +123,8 @@ def _sentence(row: Mapping[str, Any], several: bool) -> str:
             f"{row['baseline']}, and the interval of the difference contains 0 ({basis})."
         )
     return (
-        f"{where}{row['arm']} classifies {'better' if row['value'] > 0 else 'worse'} than {row['baseline']} on these "
-        f"test photographs: its macro-F1 is {size} {direction}, and the interval of the difference does not contain 0 "
-        f"({basis})."
+        f"{where}The macro-F1 of {row['arm']} is {size} {direction} than that of {row['baseline']} on these test "
+        f"photographs, and the interval of the difference does not contain 0 ({basis})."
     )
 
 
@@ -151,8 +154,11 @@ def limitations(
             found.append(
                 f"{name} has {faces} test face{'s' if faces != '1' else ''}: each of them moves its recall by "
                 f"{100 / int(faces):.1f} percentage points, and balanced accuracy by "
-                f"{100 / int(faces) / len(classes):.1f}."
+                f"{100 / int(faces) / len(classes):.1f}; an interval from so few shows only part of the doubt."
             )
+    images = int(intervals["images"].min()) if len(intervals) else 0
+    if 0 < images < FEW_IMAGES:
+        found.append(f"Only {images} test photographs: bootstrap intervals from so few are too narrow.")
     seeds = sorted(int(seed) for seed in test["seed"].unique())
     if len(seeds) == 1:
         found.append(

@@ -91,7 +91,7 @@ def fig_headline(intervals: pd.DataFrame, differences: pd.DataFrame, arms: Seque
         for index, (arm, baseline) in enumerate(pairs):
             part = gaps[(gaps["arm"] == arm) & (gaps["baseline"] == baseline)]
             shade = "#111827" if len(pairs) == 1 else paint[arm]
-            _dots(axes[1], part, index, len(pairs), shade, "o", f"{arm} − {baseline}")
+            _dots(axes[1], part, index, len(pairs), shade, shapes[baseline], f"{arm} − {baseline}")
         axes[1].axvline(0, color=MUTED, linewidth=1.1, linestyle="--", zorder=1)
         axes[1].set(title="Difference, paired by photograph", xlabel="difference")
         axes[1].grid(visible=False, axis="y")
@@ -221,7 +221,9 @@ def fig_class_f1_bars(intervals: pd.DataFrame, classes: Sequence[str], arms: Seq
                 ha="center", va="bottom", fontsize=8,
             )  # fmt: skip
     faces = table.groupby("class_name")["faces"].max()
-    ax.set_xticks(range(len(classes)), [f"{short_name(name)}\n{faces.get(name, 0)} faces" for name in classes])
+    counts = [int(faces.get(name, 0)) for name in classes]
+    labels = [f"{short_name(name)}\n{n} face{'' if n == 1 else 's'}" for name, n in zip(classes, counts, strict=True)]
+    ax.set_xticks(range(len(classes)), labels)
     ax.set(ylim=(0, 1.09), ylabel="F1")
     ax.grid(visible=False, axis="x")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(arms), 3))
@@ -249,13 +251,12 @@ def fig_roc(
         seed: the training seed shown.
     """
     table, measured = roc[roc["seed"] == seed], _test(metrics, seed)
-    figure, axes = _panels(len(classes))
+    figure, axes = _panels(len(classes), "true positive rate")
     for ax, name in zip(axes, classes, strict=False):
         ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=":", label="chance")
         _class_curves(ax, table, measured, name, arms, "false_positive_rate", "true_positive_rate", "roc_auc", "AUC")
         ax.set(title=short_name(name), xlabel="false positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         _legend(ax, "lower right")
-    axes[0].set_ylabel("true positive rate")
     title = "ROC curves, each class against the rest"
     return finished(
         figure, f"roc-seed{seed}", title,
@@ -280,7 +281,7 @@ def fig_precision_recall(
     """
     table, measured = curves[curves["seed"] == seed], _test(metrics, seed)
     support = _support_of(measured)
-    figure, axes = _panels(len(classes))
+    figure, axes = _panels(len(classes), "precision")
     for ax, name in zip(axes, classes, strict=False):
         total = support.get("", 0)
         share = support.get(name, 0) / total if total else float("nan")
@@ -288,7 +289,6 @@ def fig_precision_recall(
         _class_curves(ax, table, measured, name, arms, "recall", "precision", "average_precision", "AP", steps=True)
         ax.set(title=short_name(name), xlabel="recall", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         _legend(ax, "best")
-    axes[0].set_ylabel("precision")
     title = "Precision–recall curves, each class against the rest"
     return finished(
         figure, f"precision-recall-seed{seed}", title,
@@ -319,11 +319,13 @@ def _legend(ax: Axes, where: Literal["lower right", "best"]) -> None:
     ax.legend(loc=where, frameon=True, facecolor="white", edgecolor="none", framealpha=0.88)
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, ylabel: str) -> tuple[Figure, list[Axes]]:
     """Axes for `count` classes, at most three to a row; the rest stay empty."""
     columns = min(3, count)
     rows = -(-count // columns)
     figure, axes = new_figure(rows, columns, size=(3.7 * columns, 3.5 * rows + 0.2), sharey=True)
+    for ax in axes[::columns]:
+        ax.set_ylabel(ylabel)
     for ax in axes[count:]:
         ax.set_axis_off()
     return figure, axes

@@ -1,0 +1,36 @@
+"""The small table of results at the end of a run, for a terminal or a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from maskbench import schemas
+from maskbench.report.content_results import results_table
+from maskbench.schemas import read_table
+from maskbench.storage import read_json
+
+
+def print_results(results: Path) -> None:
+    """Print the headline figures of a run's test split with their intervals, and where its report is.
+
+    Args:
+        results: the run's folder, with the tables of `evaluate`.
+    """
+    classes = read_json(results / "audit" / "classes.json")
+    metrics = read_table(results / "evaluate" / "metrics", schemas.METRICS)
+    intervals = read_table(results / "evaluate" / "intervals", schemas.INTERVALS)
+    frame = results_table(metrics, intervals, classes)
+    table = Table(title=f"{results.name}: test split, 95 % intervals over photographs", title_justify="left")
+    for position, name in enumerate(frame.columns):
+        table.add_column(str(name), justify="left" if position == 0 else "right")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(str(value) for value in row))
+    # A pipe has no width of its own: 80 columns would fold the intervals.
+    console = Console() if Console().is_terminal else Console(width=140)
+    console.print(table)
+    report = results / "report.html"
+    if report.is_file():
+        print(f"report: {report.resolve()}")
