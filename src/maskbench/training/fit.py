@@ -22,7 +22,7 @@ from maskbench.config import ArmConfig, Config
 from maskbench.data.datamodule import FaceDataModule
 from maskbench.data.transforms import Preprocess
 from maskbench.models.execution import Execution, resolve_execution
-from maskbench.models.pretrained import LoadedWeights
+from maskbench.models.pretrained import LoadedWeights, WeightsRecord
 from maskbench.models.registry import build_model
 from maskbench.schemas import write_table
 from maskbench.seeding import seed_everything
@@ -125,6 +125,7 @@ def fit_arm(
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "weights.json", weights.to_dict())
+    notify(f"{arm.name} seed {seed}: {_describe(weights)}")
     record = _record(inputs, config, arm, seed, execution, weights.to_dict())
     best = KeepBest(folder / BEST, record)
     stop = EarlyStopping("val_f1", mode="max", patience=config.train.patience or config.train.epochs)
@@ -133,11 +134,12 @@ def fit_arm(
     started = time.perf_counter()
     with quiet_lightning():
         trainer = _trainer(config, execution, folder, callbacks, progress)
-        trainer.fit(
-            module, datamodule=datamodule, ckpt_path=str(resume) if resume.is_file() else None, weights_only=True
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(
+                module, datamodule=datamodule, ckpt_path=str(resume) if resume.is_file() else None, weights_only=True
+            )
+        except SystemExit as error:  # how Lightning ends after Ctrl-C
+            raise KeyboardInterrupt from error
     for name in TABLES:
         write_table(folder / f"{name}.parquet", module.history.table(name), TABLES[name])
     save_checkpoint(folder / LAST, module.model, {**record, "epoch": len(module.history.batches) - 1})
@@ -168,6 +170,16 @@ def _trainer(
         use_distributed_sampler=False,
         default_root_dir=folder,
     )
+
+
+def _describe(weights: WeightsRecord) -> str:
+    """What a model starts from, in a line."""
+    if weights.source == "none":
+        return "starts from random weights"
+    line = f"starts from {weights.name} ({weights.source}): {weights.matched} tensors matched"
+    for word, names in (("not matched", weights.not_matched), ("dropped", weights.dropped)):
+        line += f", {len(names)} {word} ({', '.join(names)})" if names else ""
+    return line
 
 
 def _record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -31,6 +32,8 @@ _NAMES = {
     "box_side": "size (√area)",
     "faces_in_image": "faces in photograph",
 }
+#: Fillings that tell stacked classes apart where colours are printed in grey.
+_HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "ooo", "---")
 #: Fewer faces are drawn one by one: a density of a handful shows the smoothing, not the faces.
 _LEAST_VIOLIN = 10
 
@@ -166,7 +169,7 @@ def fig_class_bands(
                       ecolor="black", elinewidth=1, capsize=3, markeredgecolor="black", markersize=5)  # fmt: skip
         bare = np.isnan(low)
         axes.plot(places[bare], share[bare], shapes[name], markerfacecolor="white", markeredgecolor="black",
-                  markersize=5)  # fmt: skip
+                  markersize=5, zorder=4)  # fmt: skip
         overall = float(some["faces"].sum()) / max(float(some["band_faces"].sum()), 1.0)
         axes.axhline(overall, color=MUTED, linestyle="--", linewidth=1)
         axes.annotate(f"all\n{overall:.1%}", (1.01, overall), xycoords=("axes fraction", "data"), ha="left",
@@ -188,7 +191,10 @@ def fig_class_bands(
             axes.set_ylabel("share of faces")
     for axes in panels[count:]:
         axes.remove()
-    patches = [Patch(color=shades[name], label=wrapped(name, 30)) for name in classes]
+    patches = [
+        Patch(facecolor=shades[name], hatch=hatch, edgecolor="white", linewidth=0, label=wrapped(name, 30))
+        for name, hatch in zip(classes, itertools.cycle(_HATCHES), strict=False)
+    ]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(len(classes), 4))
     confidence, resamples = float(table["confidence"].iloc[0]), int(table["resamples"].iloc[0])
     what = {"box_side": "size of the face", "faces_in_image": "number of faces in the photograph"}[factor]
@@ -207,9 +213,10 @@ def fig_class_bands(
 def _stack(axes: Axes, table: pd.DataFrame, bands: pd.DataFrame, classes: Sequence[str]) -> None:
     """Stacked shares with the number of faces above."""
     places, base, shades = np.arange(len(bands)), np.zeros(len(bands)), colours(classes)
-    for name in classes:
+    for name, hatch in zip(classes, itertools.cycle(_HATCHES), strict=False):
         share = np.nan_to_num(table.loc[table["class_name"] == name, "share"].to_numpy(dtype=float))
-        axes.bar(places, share, bottom=base, color=shades[name], edgecolor="white", linewidth=0.6, width=0.85)
+        axes.bar(places, share, bottom=base, color=shades[name], hatch=hatch, edgecolor="white", linewidth=0.6,
+                 width=0.85)  # fmt: skip
         base = base + share
     for place, faces in zip(places, bands["band_faces"], strict=True):
         axes.annotate(f"{int(faces):,}", (place, 1.01), ha="center", va="bottom", fontsize=7.5)
