@@ -161,16 +161,27 @@ class TrainConfig(_Section):
 
 
 class EvaluateConfig(_Section):
-    """How predictions are made: the same on validation while training and on the test split."""
+    """How predictions are made (the same on validation while training and on the test split) and measured."""
 
     batch_size: int = Field(128, ge=1)
     flip_average: bool = Field(True, description="average the logits of a face and its mirror image")
+    resamples: int = Field(1000, ge=2, description="draws of photographs for bootstrap intervals")
+    confidence: float = Field(0.95, gt=0, lt=1, description="of the intervals")
 
 
 class ReportConfig(_Section):
-    """Figures."""
+    """Figures and warnings of the report."""
 
     dpi: int = Field(130, ge=50, le=600)
+    few_faces: int = Field(
+        30, ge=0, description="below this many test faces, one face moves a class's recall by over 3 points: warned of"
+    )
+    few_images: int = Field(
+        30,
+        ge=0,
+        description="percentile intervals from fewer photographs cover less than they promise (Efron & Tibshirani "
+        "1993, section 13.7): warned of",
+    )
 
 
 STUDY_ARMS = (

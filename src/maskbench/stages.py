@@ -314,8 +314,13 @@ def evaluate(context: Context) -> list[Path]:
     test = predictions[predictions["split"] == "test"]
     write("roc", classification.roc_table(test, classes), schemas.ROC, csv=False)
     write("precision_recall", classification.precision_recall_table(test, classes), schemas.PRECISION_RECALL, csv=False)
-    write("intervals", uncertainty.intervals_table(test, classes, seed=config.split.seed), schemas.INTERVALS)
-    write("differences", uncertainty.differences_table(test, classes, seed=config.split.seed), schemas.DIFFERENCES)
+    bootstrap: dict[str, Any] = {
+        "seed": config.split.seed,
+        "resamples": config.evaluate.resamples,
+        "confidence": config.evaluate.confidence,
+    }
+    write("intervals", uncertainty.intervals_table(test, classes, **bootstrap), schemas.INTERVALS)
+    write("differences", uncertainty.differences_table(test, classes, **bootstrap), schemas.DIFFERENCES)
     return written
 
 

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from maskbench.report.build import build_report, text
+from maskbench.report.build import build_report
 from maskbench.report.content import collect_report
 from maskbench.report.content_results import limitations, number, results_table, verdict_sentences
 from maskbench.report.drawing import Drawing
+from maskbench.report.grids import text
 from maskbench.schemas import TableError
 from tests.report.study_on_disk import ARMS, CLASSES, evaluation_tables, rows_where, write_pictures, write_study
 

@@ -5,17 +5,8 @@ import pandas as pd
 import pytest
 
 from maskbench.report.drawing import Drawing
-from maskbench.report.figures.training import (
-    fig_class_f1,
-    fig_gradient_depth,
-    fig_gradient_time,
-    fig_loss,
-    fig_metrics,
-    fig_step_loss,
-    fig_update_ratio,
-    main_tensors,
-    training_figures,
-)
+from maskbench.report.figures.gradients import fig_gradient_depth, fig_gradient_time, fig_update_ratio, main_tensors
+from maskbench.report.figures.training import fig_class_f1, fig_loss, fig_metrics, fig_step_loss, training_figures
 from maskbench.report.style import colours
 from tests.report.study_on_disk import ARMS, CLASSES, best_epochs, history_tables, rows_where
 

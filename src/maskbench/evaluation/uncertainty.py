@@ -18,9 +18,6 @@ from maskbench import schemas
 from maskbench.evaluation.classification import Scored
 from maskbench.evaluation.confusion import accuracy, balanced_accuracy, class_ratios, macro_mean
 
-#: Enough that a 95 % limit moves by little when the bootstrap's seed changes (25 resamples lie beyond each).
-RESAMPLES = 1000
-CONFIDENCE = 0.95
 #: Weights held at a time: 4 million float64 are 32 MB.
 _CHUNK = 4_000_000
 
@@ -30,8 +27,8 @@ def intervals_table(
     classes: Sequence[str],
     *,
     seed: int = 0,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
+    resamples: int = 1000,
+    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Percentile bootstrap intervals of the headline figures of every arm, seed and split.
 
@@ -71,8 +68,8 @@ def differences_table(
     classes: Sequence[str],
     *,
     seed: int = 0,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
+    resamples: int = 1000,
+    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Intervals of the difference between every two arms, paired: both are measured on the same draws.
 

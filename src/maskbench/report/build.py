@@ -10,13 +10,13 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from maskbench.report.content import Evaluation, Picture, ReportContext, Training
+from maskbench.report.build_training import models_section, training_section
+from maskbench.report.content import Evaluation, Picture, ReportContext
 from maskbench.report.content_results import (
     MISSING,
     cell,
@@ -28,37 +28,14 @@ from maskbench.report.content_results import (
     undefined_figures,
     verdict_sentences,
 )
+from maskbench.report.grids import Grid, grid
 
 #: Longer tables of findings start folded.
 FOLD_ROWS = 10
-#: Tables are cut here; the complete one is in the run's folder, and the report says so.
-MOST_ROWS = 200
 #: EDA tables with more rows are drawn, not printed.
 MOST_EDA_ROWS = 30
 #: Sections with figures, in order; pictures of any other section come under "Further figures".
 SECTIONS = ("audit", "eda", "split", "models", "training", "evaluation")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table as the template prints it.
-
-    Attributes:
-        columns: headings.
-        rows: text cells.
-        numeric: which columns are set flush right.
-        total: rows of the complete table.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: tuple[bool, ...]
-    total: int
-
-    @property
-    def cut(self) -> bool:
-        """Whether rows are left out."""
-        return self.total > len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -100,8 +77,8 @@ def build_report(context: ReportContext) -> str:
         audit=_audit(context),
         eda=_eda(context),
         split=_split(context),
-        models=_models(context.training) if context.training else None,
-        training=_trainings(context.training) if context.training else None,
+        models=models_section(context.training) if context.training else None,
+        training=training_section(context.training) if context.training else None,
         missing=MISSING,
         fold_rows=FOLD_ROWS,
     )
@@ -228,35 +205,6 @@ def _basis(test: pd.DataFrame) -> str:
 # --- tables -----------------------------------------------------------------------------------------
 
 
-def grid(table: pd.DataFrame, *, most: int = MOST_ROWS, digits: int = 4) -> Grid:
-    """A table as text: floats to `digits` significant digits, missing values as a dash, at most `most` rows."""
-    shown = table.head(most)
-    numeric = tuple(bool(pd.api.types.is_numeric_dtype(table[name].dtype)) for name in table.columns)
-    rows = tuple(tuple(text(value, digits) for value in row) for row in shown.itertuples(index=False, name=None))
-    return Grid(tuple(str(name).replace("_", " ") for name in table.columns), rows, numeric, len(table))
-
-
-def text(value: Any, digits: int = 4) -> str:
-    """One cell as text.
-
-    Example:
-        >>> text(0.123456), text(float("nan")), text(1234), text(True), text("a")
-        ('0.1235', '–', '1,234', 'yes', 'a')
-    """
-    if value is None or value is pd.NA or value is pd.NaT:
-        return MISSING
-    if isinstance(value, bool) or type(value).__name__ == "bool_":
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        if math.isnan(value):
-            return MISSING
-        plain = f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
-        return plain.replace("-", "−") if "e" not in plain else plain
-    if isinstance(value, int) or type(value).__name__.startswith(("int", "uint")):
-        return f"{int(value):,}".replace("-", "−")
-    return str(value)
-
-
 def _audit(context: ReportContext) -> dict[str, Any] | None:
     if context.audit is None:
         return None
@@ -332,118 +280,3 @@ def _split(context: ReportContext) -> dict[str, Any] | None:
         if leakage is not None
         else None,
     }
-
-
-def _models(part: Training) -> dict[str, Any]:
-    """The implementations side by side."""
-    tables = {str(name): rows for name, rows in part.layers.groupby("implementation", sort=False)}
-    compared = ["kind", "kernel", "stride", "padding", "output_size", "parameters", "multiply_adds"]
-    frames = [rows[compared].reset_index(drop=True) for rows in tables.values()]
-    shown = ["layer", "kind", "kernel", "stride", "output_size", "parameters", "multiply_adds"]
-    totals = pd.DataFrame(
-        [
-            {
-                "implementation": name,
-                "layers": len(rows),
-                "parameters": int(rows["parameters"].sum()),
-                "multiply-adds per face": int(rows["multiply_adds"].sum()),
-            }
-            for name, rows in tables.items()
-        ]
-    )
-    return {
-        "totals": grid(totals),
-        "tables": [(name, grid(rows[shown], most=10**6)) for name, rows in tables.items()],
-        "alike": len(frames) > 1 and all(frame.equals(frames[0]) for frame in frames[1:]),
-        "several": len(frames) > 1,
-    }
-
-
-def _trainings(part: Training) -> dict[str, Any]:
-    """How each training went, and what each arm started from."""
-    runs = []
-    for run in part.runs:
-        fit = run.fit
-        runs.append(
-            {
-                "arm": run.arm,
-                "seed": str(run.seed),
-                "epochs": fit.get("epochs_run"),
-                "best epoch": _plus_one(fit.get("best_epoch")),
-                "best validation macro-F1": number(fit.get("best_f1_macro")),
-                "stopped early": text(fit.get("stopped_early")),
-                "seconds": number(fit.get("seconds"), 1),
-                "faces per second": number(fit.get("faces_per_second"), 0),
-                "device": str(fit.get("device") or MISSING),
-                "precision": str(fit.get("precision") or MISSING),
-                "memory format": str(fit.get("memory_format") or MISSING),
-            }
-        )
-    return {
-        "runs": _flipped(runs),
-        "weights": _flipped(list({run.arm: _weights(run.arm, run.weights) for run in part.runs}.values())),
-        "checks": _checks(part),
-    }
-
-
-def _checks(part: Training) -> list[dict[str, Any]]:
-    """Whether the arms were trained alike, in sentences."""
-    found = []
-    if part.protocol is not None:
-        alike = bool(part.protocol["equal"])
-        parts = ", ".join(part.protocol["compared"])
-        same = f"One protocol, checked from the saved files: {parts} are equal for all arms."
-        found.append(
-            (alike, same if alike else f"Arms were not trained alike: {'; '.join(part.protocol['differences'])}.")
-        )
-    batches = _same_batches(part)
-    if batches is not None:
-        order = "the same faces in the same order" if batches else "faces in different orders"
-        found.append((batches, f"Arms of equal seed saw {order}."))
-    return [{"good": good, "text": words} for good, words in found]
-
-
-def _weights(arm: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """What an arm started from, as rows."""
-    top1 = record.get("top1")
-    return {
-        "arm": arm,
-        "weights": str(record.get("name") or MISSING),
-        "source": str(record.get("source") or MISSING),
-        "sha256": str(record.get("sha256") or MISSING),
-        "pretraining": str(record.get("pretraining") or MISSING),
-        "top-1 in pretraining": MISSING if top1 is None else f"{top1:.1%}",
-        "tensors loaded": text(record.get("matched")),
-        "model's tensors not loaded": ", ".join(record.get("not_matched") or ()) or MISSING,
-        "file's tensors left out": ", ".join(record.get("dropped") or ()) or MISSING,
-    }
-
-
-def _flipped(records: Sequence[Mapping[str, Any]]) -> Grid:
-    """Records as columns: facts run down, so that the table fits a narrow screen."""
-    if not records:
-        return Grid((), (), (), 0)
-    several = len({record.get("seed") for record in records}) > 1
-    heads = [record["arm"] + (f", seed {record['seed']}" if several else "") for record in records]
-    facts = [name for name in records[0] if name != "arm" and not (several and name == "seed")]
-    rows = tuple((name, *(text(record[name]) for record in records)) for name in facts)
-    return Grid(("", *heads), rows, (False, *(False,) * len(records)), len(rows))
-
-
-def _plus_one(epoch: int | None) -> str:
-    """Epochs are counted from 0 in files and from 1 for people."""
-    return MISSING if epoch is None else str(epoch + 1)
-
-
-def _same_batches(part: Training) -> bool | None:
-    """Whether arms of equal seed saw the same faces in the same order, over the epochs they share."""
-    orders: dict[int, list[list[str]]] = {}
-    for run in part.runs:
-        orders.setdefault(run.seed, []).append(list(run.fit.get("batches_sha256") or ()))
-    pairs = [
-        one[: min(len(one), len(other))] == other[: min(len(one), len(other))]
-        for group in orders.values()
-        for one, other in pairwise(group)
-        if one and other
-    ]
-    return all(pairs) if pairs else None

@@ -8,13 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from maskbench.config import ReportConfig
+
 #: Stands where there is no number.
 MISSING = "–"
-#: Below this many test faces one face moves a class's recall by more than 3 percentage points.
-FEW_FACES = 30
-#: Percentile intervals from fewer draws than this cover clearly less than they promise (Efron & Tibshirani
-#: 1993, section 13.7: their error falls with the number of units drawn, here photographs).
-FEW_IMAGES = 30
 #: Figures over all classes in the results table, before and after those per class.
 _BEFORE = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "f1_macro": "Macro-F1"}
 _AFTER = {"roc_auc_macro": "Macro AUC"}
@@ -144,20 +141,20 @@ def limitations(
         intervals: `schemas.INTERVALS`.
         weights: record of the initial weights by arm.
     """
-    test = _test(metrics)
+    test, warn = _test(metrics), ReportConfig.model_validate(config.get("report", {}))
     found = []
     for name in classes:
         faces = _support(test, name)
         if faces == "0":
             found.append(f"{name} has no test face: nothing is known about it, and means over classes leave it out.")
-        elif faces != MISSING and int(faces) < FEW_FACES:
+        elif faces != MISSING and int(faces) < warn.few_faces:
             found.append(
                 f"{name} has {faces} test face{'s' if faces != '1' else ''}: each of them moves its recall by "
                 f"{100 / int(faces):.1f} percentage points, and balanced accuracy by "
                 f"{100 / int(faces) / len(classes):.1f}; an interval from so few shows only part of the doubt."
             )
     images = int(intervals["images"].min()) if len(intervals) else 0
-    if 0 < images < FEW_IMAGES:
+    if 0 < images < warn.few_images:
         found.append(f"Only {images} test photographs: bootstrap intervals from so few are too narrow.")
     seeds = sorted(int(seed) for seed in test["seed"].unique())
     if len(seeds) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,26 @@ import pandera.pandas as pa
 from numpy.typing import NDArray
 
 from maskbench import schemas
+from maskbench.eda.compute import EDA_TABLES
 from maskbench.report.drawing import Drawing
-from maskbench.report.figures import eda, eda_boxes, eda_classes, eda_spatial, evaluation, training
+from maskbench.report.figures.eda import eda_drawings, fig_sample_grid
+from maskbench.report.figures.evaluation import evaluation_figures
+from maskbench.report.figures.training import training_figures
 from maskbench.schemas import read_table
 from maskbench.storage import read_json, write_json
 
 FIGURES = "figures.json"
 #: Faces shown per class in the grid of samples: one per sixth of the class's sizes.
 SAMPLES_PER_CLASS = 6
+#: Tables of the evaluation that figures are drawn from.
+EVALUATION_TABLES = {
+    "metrics": schemas.METRICS,
+    "confusion": schemas.CONFUSION,
+    "roc": schemas.ROC,
+    "precision_recall": schemas.PRECISION_RECALL,
+    "intervals": schemas.INTERVALS,
+    "differences": schemas.DIFFERENCES,
+}
 
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -43,36 +55,16 @@ def draw_eda(
         dpi: of the PNG files.
         progress: called with figures done and in all.
     """
-    save_section(plots, "eda", list(_eda_drawings(results, classes, crop_of)), dpi=dpi, progress=progress)
+    save_section(plots, "eda", _eda_drawings(results, classes, crop_of), dpi=dpi, progress=progress)
 
 
-def _eda_drawings(results: Path, classes: Sequence[str], crop_of: Callable[[str], Pixels]) -> Iterator[Drawing]:
-    def table(name: str, schema: pa.DataFrameSchema) -> pd.DataFrame:
-        return read_table(results / "eda" / name, schema)
-
+def _eda_drawings(results: Path, classes: Sequence[str], crop_of: Callable[[str], Pixels]) -> list[Drawing]:
     images = read_table(results / "audit" / "images", schemas.IMAGES)
-    summary = table("image_summary", schemas.EDA_SUMMARY)
-    boxes = table("boxes", schemas.BOXES)
-    chosen = sample_faces(boxes, classes, SAMPLES_PER_CLASS)
+    tables = {name: read_table(results / "eda" / name, schema) for name, schema in EDA_TABLES.items()}
+    chosen = sample_faces(tables["boxes"], classes, SAMPLES_PER_CLASS)
     sizes = [f"{row.box_width:.0f} × {row.box_height:.0f} px" for row in chosen.itertuples()]
-    bands = table("class_bands", schemas.CLASS_BANDS)
-    heatmaps = table("heatmaps", schemas.HEATMAPS)
-    yield eda.fig_sample_grid([crop_of(face) for face in chosen["face_id"]], list(chosen["class_name"]), sizes, classes)
-    yield eda.fig_image_sizes(images)
-    yield eda.fig_image_kinds(table("image_kinds", schemas.IMAGE_KINDS))
-    yield eda.fig_image_quality(images, summary)
-    yield eda.fig_faces_per_image(table("faces_per_image", schemas.FACES_PER_IMAGE))
-    yield eda.fig_image_coverage(table("image_coverage", schemas.IMAGE_COVERAGE), summary)
-    yield eda_classes.fig_class_balance(
-        table("class_balance", schemas.CLASS_BALANCE), table("class_measures", schemas.CLASS_MEASURES)
-    )
-    yield eda_classes.fig_class_cooccurrence(table("class_cooccurrence", schemas.CLASS_COOCCURRENCE), classes)
-    yield eda_boxes.fig_box_violins(boxes, table("box_summary", schemas.EDA_SUMMARY), classes)
-    yield eda_boxes.fig_class_bands(bands, classes, "box_side")
-    yield eda_boxes.fig_class_bands(bands, classes, "faces_in_image")
-    yield eda_boxes.fig_tests(table("tests", schemas.EDA_TESTS))
-    yield eda_spatial.fig_heatmaps(heatmaps, classes, "centres")
-    yield eda_spatial.fig_heatmaps(heatmaps, classes, "coverage")
+    grid = fig_sample_grid([crop_of(face) for face in chosen["face_id"]], list(chosen["class_name"]), sizes, classes)
+    return [grid, *eda_drawings(images, tables, classes)]
 
 
 def sample_faces(boxes: pd.DataFrame, classes: Sequence[str], per_class: int) -> pd.DataFrame:
@@ -112,47 +104,29 @@ def draw_results(
         plots: where figures go.
         classes: class order.
         arms: names of the study's arms, in order.
-        seeds: training seeds; figures of one seed show the first.
+        seeds: training seeds.
         dpi: of the PNG files.
         progress: called with figures done and in all.
     """
-    save_section(plots, "training", list(_training_drawings(results, classes, arms, seeds)), dpi=dpi, progress=progress)
-    drawings = list(_evaluation_drawings(results, classes, arms, seeds[0]))
+    drawings = _training_drawings(results, classes, arms, seeds)
+    save_section(plots, "training", drawings, dpi=dpi, progress=progress)
+    measured = {name: read_table(results / "evaluate" / name, schema) for name, schema in EVALUATION_TABLES.items()}
+    drawings = evaluation_figures(**measured, classes=classes, arms=arms)
     save_section(plots, "evaluation", drawings, dpi=dpi, progress=progress)
 
 
 def _training_drawings(
     results: Path, classes: Sequence[str], arms: Sequence[str], seeds: Sequence[int]
-) -> Iterator[Drawing]:
+) -> list[Drawing]:
     runs = [(arm, seed, results / "train" / arm / f"seed{seed}") for seed in seeds for arm in arms]
 
     def table(name: str, schema: pa.DataFrameSchema) -> pd.DataFrame:
         parts = [read_table(folder / name, schema) for _, _, folder in runs]
         return pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)
 
-    epochs, gradients = table("epochs", schemas.EPOCHS), table("gradients", schemas.GRADIENTS)
+    epochs, steps = table("epochs", schemas.EPOCHS), table("steps", schemas.STEPS)
     best = {(arm, seed): int(read_json(folder / "fit.json")["best_epoch"]) for arm, seed, folder in runs}
-    yield training.fig_loss(epochs, arms, best)
-    yield training.fig_step_loss(table("steps", schemas.STEPS), arms)
-    yield training.fig_metrics(epochs, arms, best)
-    yield training.fig_class_f1(epochs, classes, arms, best)
-    if not gradients.empty:  # recording can be switched off (train.gradient_interval: 0)
-        yield training.fig_gradient_depth(gradients, arms)
-        yield training.fig_gradient_time(gradients, arms)
-        yield training.fig_update_ratio(gradients, arms)
-
-
-def _evaluation_drawings(results: Path, classes: Sequence[str], arms: Sequence[str], seed: int) -> Iterator[Drawing]:
-    def table(name: str, schema: pa.DataFrameSchema) -> pd.DataFrame:
-        return read_table(results / "evaluate" / name, schema)
-
-    metrics, intervals = table("metrics", schemas.METRICS), table("intervals", schemas.INTERVALS)
-    yield evaluation.fig_headline(intervals, table("differences", schemas.DIFFERENCES), arms, seed)
-    yield evaluation.fig_confusion(table("confusion", schemas.CONFUSION), classes, arms, seed)
-    yield evaluation.fig_class_f1_bars(intervals, classes, arms, seed)
-    yield evaluation.fig_roc(table("roc", schemas.ROC), metrics, classes, arms, seed)
-    curves = table("precision_recall", schemas.PRECISION_RECALL)
-    yield evaluation.fig_precision_recall(curves, metrics, classes, arms, seed)
+    return training_figures(epochs, steps, table("gradients", schemas.GRADIENTS), classes, arms, best)
 
 
 def save_section(

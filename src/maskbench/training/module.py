@@ -48,8 +48,9 @@ class EpochSums(nn.Module):
         self.cross_entropy.update(nn.functional.cross_entropy(logits, targets), len(targets))
 
     def close(self) -> tuple[NDArray[np.int64], list[tuple[str, str, float]]]:
-        """(K, K) counts with true classes in rows, and `loss` (the configured one) and plain
-        `cross_entropy` in nats as (metric, class_name, value); starts afresh.
+        """Counts (K, K) with true classes in rows, and mean losses; starts afresh.
+
+        Losses are `loss` (the configured one) and plain `cross_entropy`, nats, as (metric, "", value).
         """
         counts = self.confusion.compute().cpu().numpy()
         means = [("loss", "", float(self.loss.compute())), ("cross_entropy", "", float(self.cross_entropy.compute()))]
