@@ -17,7 +17,7 @@ from maskbench import schemas
 from maskbench.config import ArmConfig, Config
 from maskbench.rundir import RunDir, RunError, cache_folder, versions
 from maskbench.schemas import read_table, write_table
-from maskbench.storage import content_key, read_json, write_json
+from maskbench.storage import content_key, read_json, sha256_file, write_json
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,22 @@ def dataset_root(context: Context) -> Path:
     )
 
 
-def dataset_fingerprint(root: Path) -> str:
-    """Key of a dataset's state: names, sizes and modification times of its files."""
-    facts = [
+def weights_state(context: Context) -> str:
+    """Hash of the weights file that was named; empty for weights that go by a name."""
+    path = Path(context.config.weights)
+    return sha256_file(path) if path.is_file() else ""
+
+
+def dataset_state(context: Context) -> list[list[Any]]:
+    """Names, sizes and modification times of the dataset's files."""
+    root = dataset_root(context)
+    facts: list[list[Any]] = [[str(root.resolve()), 0, 0]]
+    facts += [
         [path.relative_to(root).as_posix(), path.stat().st_size, path.stat().st_mtime_ns]
         for folder in ("images", "annotations")
         for path in sorted((root / folder).iterdir())
     ]
-    return content_key(facts)
+    return facts
 
 
 def audit(context: Context) -> list[Path]:

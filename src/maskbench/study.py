@@ -23,23 +23,29 @@ class Stage:
         needs: stages whose files it reads.
         sections: parts of the configuration it depends on.
         run: does the work, returns the files it leaves.
-        reads_dataset: it depends on the dataset's files themselves.
+        outside: the state of files outside the run's folder that it reads, as primitives.
     """
 
     name: str
     needs: tuple[str, ...]
     sections: tuple[str, ...]
     run: Callable[[Context], list[Path]]
-    reads_dataset: bool = False
+    outside: Callable[[Context], Any] | None = None
 
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("audit", (), ("data", "audit"), stages.audit, reads_dataset=True),
+        Stage("audit", (), ("data", "audit"), stages.audit, stages.dataset_state),
         Stage("eda", ("audit",), ("eda", "faces", "report"), stages.eda),
         Stage("split", ("audit",), ("split",), stages.split),
-        Stage("train", ("audit", "split"), ("faces", "arms", "weights", "seeds", "train", "evaluate"), stages.train),
+        Stage(
+            "train",
+            ("audit", "split"),
+            ("faces", "arms", "weights", "seeds", "train", "evaluate"),
+            stages.train,
+            stages.weights_state,
+        ),
         Stage("evaluate", ("audit", "split", "train"), ("faces", "arms", "seeds", "evaluate"), stages.evaluate),
         Stage("report", ("audit", "eda", "split", "train", "evaluate"), ("report",), stages.report),
     )
@@ -57,9 +63,8 @@ def stage_key(stage: Stage, context: Context) -> str:
             for name in stage.needs
         },
     }
-    if stage.reads_dataset:
-        root = stages.dataset_root(context)
-        value["dataset"] = [str(root.resolve()), stages.dataset_fingerprint(root)]
+    if stage.outside:
+        value["outside"] = stage.outside(context)
     return content_key(value)
 
 
