@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from maskbench.rundir import RunDir
     from maskbench.stages import Context
 
+#: Exit code after Ctrl-C, as shells have it (128 + SIGINT).
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="An honest, end-to-end study of face-mask detection: photographs in, two ResNet34s compared, results out.",
     no_args_is_help=True,
@@ -47,7 +50,10 @@ def main() -> None:
         code = app(standalone_mode=False)
     except Exception as error:  # the one place where errors become messages
         code = _explain(error, debug)
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    if code == INTERRUPTED:
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+    sys.exit(code)
 
 
 def _explain(error: Exception, debug: bool) -> int:
@@ -55,8 +61,7 @@ def _explain(error: Exception, debug: bool) -> int:
     from click.exceptions import Abort, ClickException
 
     if isinstance(error, Abort):
-        print("interrupted; the same command continues where it stopped", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     if isinstance(error, ClickException):
         error.show()
         return error.exit_code
@@ -141,9 +146,10 @@ def _progress(interactive: bool) -> Callable[[str], Callable[[int, int], None] |
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         bar = Progress(*columns, transient=True)
         task = bar.add_task(title, total=None)
-        bar.start()
 
         def update(done: int, total: int) -> None:
+            if not bar.live.is_started:  # only when there is something to do: crops may come from the cache
+                bar.start()
             bar.update(task, completed=done, total=total)
             if done >= total:
                 bar.stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 
 from maskbench import schemas
 from maskbench.storage import atomic_path
@@ -68,6 +68,13 @@ class ResumePoint(Callback):
         if not finished and time.monotonic() - self._last >= self.seconds:
             trainer.save_checkpoint(self.path)
             self._last = time.monotonic()
+
+
+class EpochBar(RichProgressBar):
+    """Lightning's bar, counting epochs from 1 as everything else that a person reads here does."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
 
 class LiveTable(Callback):

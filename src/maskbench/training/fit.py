@@ -14,7 +14,7 @@ from typing import Any
 import lightning as L
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -27,7 +27,7 @@ from maskbench.models.registry import build_model
 from maskbench.schemas import write_table
 from maskbench.seeding import seed_everything
 from maskbench.storage import write_json
-from maskbench.training.callbacks import KeepBest, LiveTable, ResumePoint
+from maskbench.training.callbacks import EpochBar, KeepBest, LiveTable, ResumePoint
 from maskbench.training.checkpoint import AtomicCheckpointIO, save_checkpoint
 from maskbench.training.history import TABLES
 from maskbench.training.losses import build_loss
@@ -153,7 +153,7 @@ def _trainer(
     config: Config, execution: Execution, folder: Path, callbacks: list[Callback], progress: bool
 ) -> L.Trainer:
     resume = ResumePoint(folder / RESUME, config.train.resume_seconds)
-    bar = [RichProgressBar(refresh_rate=1)] if progress else []
+    bar = [EpochBar(refresh_rate=1)] if progress else []
     return L.Trainer(
         accelerator="gpu" if execution.device == "cuda" else "cpu",
         devices=1,
