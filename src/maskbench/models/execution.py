@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from maskbench.config import TrainConfig
 
 #: From this input size on, channels-last is the faster layout for bf16 on CPU (benchmarks/layouts.py).
-CHANNELS_LAST_FROM_PX = 96
+CHANNELS_LAST_FROM_PX = 112
 
 
 @dataclass(frozen=True)
