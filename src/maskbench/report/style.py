@@ -79,8 +79,8 @@ def wrapped(name: str, width: int = 14) -> str:
     r"""`name` over several lines of at most `width` characters, broken after `_`, `-` and at spaces.
 
     Example:
-        >>> wrapped("mask_weared_incorrect", 12)
-        'mask_weared_\nincorrect'
+        >>> wrapped("worn_but_not_well", 12)
+        'worn_but_\nnot_well'
     """
     width = max(width, 2)
     lines = [""]
