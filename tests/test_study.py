@@ -53,7 +53,8 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, str]) -> None:
             assert (results / "train" / arm / "seed0" / name).is_file(), name
     assert len(list(plots.glob("*.png"))) == len(list(plots.glob("*.svg"))) > 15
     assert "report.html" in printed and "Macro-F1" in printed
-    assert not list(base.rglob(".*.tmp*"))
+    left = [path for path in base.rglob(".*") if path.name != ".lock"]
+    assert not left  # temporary files begin with a dot
 
 
 def test_the_report_stands_alone(finished: tuple[Path, str]) -> None:
@@ -179,6 +180,11 @@ def test_an_unusable_dataset_stops_with_exit_code_1_and_a_table(tmp_path: Path, 
         (["run", "--weights", "absent.pth", "--preset", "smoke"], "absent.pth"),
         (["sample", "d", "--set", "images=-1"], "images"),
         (["run", "--name", "a/b"], "name"),
+        (["run", "--name", "../r", "--overwrite"], "name"),
+        (["nosuch"], "nosuch"),
+        (["run", "--nosuch"], "--nosuch"),
+        (["sample"], "directory"),
+        (["evaluate", "--name", "typo"], "no such run"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(
@@ -187,6 +193,30 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     done = maskbench(*arguments, cwd=tmp_path, cache=cache)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_overwrite_deletes_the_run_it_is_about_and_no_other(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "c.yaml").write_text("name: mine\npreset: smoke\n")
+    for name in ("mine", "sample"):
+        assert maskbench("audit", *SMOKE, "--name", name, cwd=tmp_path, cache=cache).returncode == 0
+        (tmp_path / "results" / name / "kept").touch()
+    wrong = maskbench("audit", "--config", "c.yaml", "--set", "train.x=1", "--overwrite", cwd=tmp_path, cache=cache)
+    assert wrong.returncode == 2 and (tmp_path / "results" / "mine" / "kept").exists()
+    assert maskbench("audit", "--config", "c.yaml", "--overwrite", cwd=tmp_path, cache=cache).returncode == 0
+    assert not (tmp_path / "results" / "mine" / "kept").exists()
+    assert (tmp_path / "results" / "sample" / "kept").exists()
+
+
+def test_a_lost_checkpoint_is_trained_again(tmp_path: Path, cache: Path) -> None:
+    one = ["--set", "arms=[{name: a, implementation: manual, initialisation: random}]", "--set", "train.epochs=1"]
+    assert maskbench("split", *SMOKE, *one, "--name", "r", cwd=tmp_path, cache=cache).returncode == 0
+    assert maskbench("train", "--name", "r", cwd=tmp_path, cache=cache).returncode == 0
+    best = tmp_path / "results" / "r" / "train" / "a" / "seed0" / "best.safetensors"
+    content = best.read_bytes()
+    best.write_bytes(content[:-8] + b"damaged!")
+    again = maskbench("train", "--name", "r", cwd=tmp_path, cache=cache)
+    assert again.returncode == 0 and "epoch 1/1" in again.stdout
+    assert best.read_bytes() == content
 
 
 def test_a_folder_that_is_no_run_is_not_deleted(tmp_path: Path, cache: Path) -> None:

@@ -58,13 +58,14 @@ def main() -> None:
 
 def _explain(error: Exception, debug: bool) -> int:
     """Print an error in one line and return the exit code; unknown errors keep their traceback."""
-    from click.exceptions import Abort, ClickException
-
-    if isinstance(error, Abort):
+    if type(error).__name__ == "Abort":
         return INTERRUPTED
-    if isinstance(error, ClickException):
-        error.show()
-        return error.exit_code
+    # Typer brings its own copy of click: its errors are known by what they offer, not by their class.
+    usage, code = getattr(error, "format_message", None), getattr(error, "exit_code", None)
+    if usage is not None and isinstance(code, int):
+        if message := " ".join(usage().split()):
+            print(f"error: {message} (see maskbench --help)", file=sys.stderr)
+        return code
     if debug:
         raise error
     if type(error).__name__ == "AuditFailedError":
@@ -83,7 +84,7 @@ def default_name(source: str) -> str:
         >>> default_name("/data/Face masks!")
         'Face-masks'
     """
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).resolve().name).strip("-.") or "study"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).resolve().name).strip("-._")[:80] or "study"
 
 
 def choose_config(
@@ -95,10 +96,12 @@ def choose_config(
     config_file: Path | None,
     weights: str | None,
     settings: list[str] | None,
+    fresh: bool = False,
 ) -> tuple[Config, RunDir]:
     """The configuration that the options stand for, and the run's folders.
 
-    A run that exists keeps the configuration it has, where the options say nothing else.
+    A run that exists keeps the configuration it has, where the options say nothing else; a
+    configuration file, a preset or `fresh` stands for the whole, so nothing saved is mixed in.
     """
     from maskbench.rundir import RunDir
 
@@ -119,10 +122,11 @@ def choose_config(
         chosen["name"] = name
     chosen.setdefault("name", default_name(chosen.get("data", {}).get("source", "sample")))
     folders = RunDir.named(make_config("quick", {"name": chosen["name"]}).name, base)
-    saved = folders.saved_config()
-    if saved and not preset:
+    saved = None if fresh or preset or config_file else folders.saved_config()
+    if saved:
         return make_config(saved.preset, saved.model_dump(mode="json"), chosen), folders
-    return make_config(preset or chosen.pop("preset", "quick"), chosen), folders
+    in_file = chosen.pop("preset", "quick")
+    return make_config(preset or in_file, chosen), folders
 
 
 def _context(config: Config, folders: RunDir) -> Context:
@@ -163,28 +167,31 @@ def _study(names: list[str] | None, base: Path, overwrite: bool, **options: Any)
     """Run stages of a run: all of them, or those named."""
     from maskbench import stages, study
     from maskbench.models.execution import resolve_execution
-    from maskbench.rundir import command_line
+    from maskbench.rundir import RunError, command_line
 
-    if overwrite:
-        _delete_run(base, options)
-    config, folders = choose_config(base, **options)
+    config, folders = choose_config(base, **options, fresh=overwrite)
+    device = resolve_execution(config.train, config.faces.input_size).device
+    if names is not None and "audit" not in names and not folders.config_file.is_file():
+        raise RunError(
+            f"{folders.results}: no such run; begin it with maskbench run or maskbench audit --name {config.name}"
+        )
     context = _context(config, folders)
     if names is None or "audit" in names:
         stages.dataset_root(context)  # a dataset that is not there must not leave a run's folder behind
+    if overwrite and folders.results.exists():
+        _delete_run(folders)
     with folders.lock():
         folders.claim(config)
-        folders.record_command(command_line(), resolve_execution(config.train, config.faces.input_size).device)
+        folders.record_command(command_line(), device)
         study.run_stages(names or list(study.STAGES), context)
     return context
 
 
-def _delete_run(base: Path, options: dict[str, Any]) -> None:
-    """Remove a run's folders, if they hold a run and nothing else."""
-    from maskbench.rundir import RunDir, RunError
+def _delete_run(folders: RunDir) -> None:
+    """Remove a run's folders, if they hold a run."""
+    from maskbench.rundir import RunError
 
-    source = options["data"] or "sample"
-    folders = RunDir.named(options["name"] or default_name(source), base)
-    if folders.results.exists() and not folders.config_file.is_file():
+    if not folders.config_file.is_file():
         raise RunError(f"{folders.results}: not a run of maskbench (no config.yaml); nothing was deleted")
     with folders.lock():
         shutil.rmtree(folders.plots, ignore_errors=True)

@@ -17,7 +17,7 @@ from maskbench import schemas
 from maskbench.config import ArmConfig, Config
 from maskbench.rundir import RunDir, RunError, cache_folder, versions
 from maskbench.schemas import read_table, write_table
-from maskbench.storage import content_key, read_json, sha256_file, write_json
+from maskbench.storage import content_key, describe_files, files_match, read_json, sha256_file, write_json
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ def dataset_state(context: Context) -> list[list[Any]]:
         [path.relative_to(root).as_posix(), path.stat().st_size, path.stat().st_mtime_ns]
         for folder in ("images", "annotations")
         for path in sorted((root / folder).iterdir())
+        if path.is_file()  # a dangling link is the audit's to report
     ]
     return facts
 
@@ -178,7 +179,8 @@ def split(context: Context) -> list[Path]:
 
 def train(context: Context) -> list[Path]:
     """Train every arm with every seed; finished ones are kept, interrupted ones continued."""
-    from maskbench.data.faces import make_canvases
+    from maskbench.data.faces import cache_key, make_canvases
+    from maskbench.models.execution import resolve_execution
     from maskbench.training.fit import FitInputs, fit_arm
 
     folder, config = context.folders.stage("train"), context.config
@@ -189,13 +191,19 @@ def train(context: Context) -> list[Path]:
         raise RunError(f"{folder.parent}: split and audit name different faces; run the split stage again")
     crops = face_crops(context, images, faces)
     canvases = make_canvases(crops, faces, config.faces.margin, config.faces.input_size)
-    inputs = FitInputs(canvases, table, context.classes(), versions())
+    found = versions()
+    inputs = FitInputs(canvases, table, context.classes(), {name: found[name] for name in TRAINING_PACKAGES})
     outputs = _write_layers(context)
     loaded = _pretrained(context) if any(arm.initialisation == "pretrained" for arm in config.arms) else None
-    job_key = content_key({
-        "split": schemas_key(table), "crops": schemas_key(faces),
-        "pretrained": loaded.sha256 if loaded else "",
-    })  # fmt: skip
+    job_key = content_key(
+        {
+            "split": schemas_key(table),
+            "crops": cache_key(images, faces, config.faces.margin),
+            "pretrained": loaded.sha256 if loaded else "",
+            "versions": inputs.versions,
+            "execution": resolve_execution(config.train, config.faces.input_size).to_dict(),
+        }
+    )
     for seed in config.seeds:
         for arm in config.arms:
             run = folder / arm.name / f"seed{seed}"
@@ -205,11 +213,14 @@ def train(context: Context) -> list[Path]:
                     inputs, config, arm, seed, pretrained, run,
                     notify=context.notify, progress=context.interactive,
                 )  # fmt: skip
+                write_json(run / "job.json", {"key": job_key, "outputs": describe_files(run, list(JOB_FILES))})
             outputs += job_outputs(run)
     outputs.append(_write_protocol(context))
     return outputs
 
 
+#: Packages whose version can change what a training computes.
+TRAINING_PACKAGES = ("maskbench", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "python")
 JOB_FILES = ("best.safetensors", "best.json", "last.safetensors", "last.json", "epochs.parquet", "epochs.csv",
              "confusion.parquet", "steps.parquet", "gradients.parquet", "weights.json", "fit.json")  # fmt: skip
 
@@ -225,10 +236,17 @@ def schemas_key(table: pd.DataFrame) -> str:
 
 
 def _prepare_job(run: Path, key: str) -> bool:
-    """Whether the training in `run` still has to run; remains made from other inputs are removed."""
+    """Whether the training in `run` still has to run.
+
+    Remains made from other inputs, and finished trainings that lost a file or were altered, are removed.
+    """
     path = run / "job.json"
-    if path.is_file() and read_json(path).get("key") == key:
-        return not (run / "fit.json").is_file()
+    saved = read_json(path) if path.is_file() else {}
+    if saved.get("key") == key:
+        if "outputs" not in saved:
+            return True  # begun, not finished: fit_arm continues it
+        if files_match(run, saved["outputs"]):
+            return False
     if run.exists():
         shutil.rmtree(run)
     write_json(path, {"key": key})

@@ -1,4 +1,5 @@
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def _fill(arguments: tuple[Path, Path, pd.DataFrame, pd.DataFrame]) -> int:
 
 def test_two_processes_sharing_a_cache_do_not_corrupt_it(dataset, tmp_path: Path) -> None:
     root, images, faces = dataset
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         sums = list(pool.map(_fill, [(tmp_path / "cache", root, images, faces)] * 4))
     assert len(set(sums)) == 1
     assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 1

@@ -119,6 +119,20 @@ def test_a_run_leaves_complete_tables(trained: Path) -> None:
     assert len(pd.read_csv(folder / "epochs.csv")) == 2
 
 
+def test_pixels_do_not_depend_on_the_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, list[torch.Tensor]] = {"fp32": [], "bf16": []}
+    original = module.ArmModule.views
+    for precision, images in seen.items():
+        monkeypatch.setattr(
+            module.ArmModule, "views", lambda *a, keep=images: keep.append(original(*a).clone()) or keep[-1]
+        )
+        settings = config(1, precision=precision, augment={"blur": 1.0})
+        fit_arm(inputs(), settings, MANUAL, 0, None, tmp_path / precision, notify=quiet)
+    assert len(seen["fp32"]) == 5
+    for a, b in zip(seen["fp32"], seen["bf16"], strict=True):
+        assert a.dtype == b.dtype == torch.float32 and torch.equal(a, b)
+
+
 def test_early_stopping_stops(tmp_path: Path) -> None:
     # a rate of zero learns nothing, so the second epoch is not better and patience 1 is spent
     fitted = fit_arm(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from maskbench import schemas
 from maskbench.report.content_results import results_table
@@ -23,11 +24,13 @@ def print_results(results: Path) -> None:
     metrics = read_table(results / "evaluate" / "metrics", schemas.METRICS)
     intervals = read_table(results / "evaluate" / "intervals", schemas.INTERVALS)
     frame = results_table(metrics, intervals, classes)
-    table = Table(title=f"{results.name}: test split, 95 % intervals over photographs", title_justify="left")
+    confidence = 100 * float(intervals["confidence"].iloc[0])
+    title = Text(f"{results.name}: test split, {confidence:g} % intervals over photographs")
+    table = Table(title=title, title_justify="left")
     for position, name in enumerate(frame.columns):
-        table.add_column(str(name), justify="left" if position == 0 else "right")
+        table.add_column(Text(str(name)), justify="left" if position == 0 else "right")
     for row in frame.itertuples(index=False):
-        table.add_row(*(str(value) for value in row))
+        table.add_row(*(Text(str(value)) for value in row))  # plain: a class may be called [mask]
     # A pipe has no width of its own: 80 columns would fold the intervals.
     console = Console() if Console().is_terminal else Console(width=140)
     console.print(table)

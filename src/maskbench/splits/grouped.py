@@ -29,16 +29,16 @@ def photo_groups(image_ids: pd.Series, duplicates: pd.DataFrame) -> pd.Series:
 
     Args:
         image_ids: ids of the photographs, repeated ids allowed.
-        duplicates: pairs (`schemas.DUPLICATES`); pairs of unknown photographs are ignored.
+        duplicates: pairs (`schemas.DUPLICATES`).
 
     Returns:
-        A series of group numbers (0…G-1, in sorted order of each group's first id), indexed by id.
+        A series of group numbers, indexed by the ids of `image_ids` and `duplicates`.
     """
-    unique = sorted(set(image_ids))
+    # Photographs without faces can still link two that have some.
+    unique = sorted({*image_ids, *duplicates["image_id_a"], *duplicates["image_id_b"]})
     position = {image_id: index for index, image_id in enumerate(unique)}
-    known = duplicates[duplicates["image_id_a"].isin(position) & duplicates["image_id_b"].isin(position)]
-    rows = known["image_id_a"].map(position).to_numpy(dtype=int)
-    columns = known["image_id_b"].map(position).to_numpy(dtype=int)
+    rows = duplicates["image_id_a"].map(position).to_numpy(dtype=int)
+    columns = duplicates["image_id_b"].map(position).to_numpy(dtype=int)
     links = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(unique), len(unique)))
     _, numbers = connected_components(links, directed=False)
     return pd.Series(numbers.astype(int), index=pd.Index(unique, name="image_id"), name="group")

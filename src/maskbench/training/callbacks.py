@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,11 @@ class KeepBest(Callback):
             return
         epoch, history = trainer.current_epoch, pl_module.history
         score = (history.value(epoch, "val", "f1_macro"), -history.value(epoch, "val", "cross_entropy"))
+        if not math.isfinite(score[1]):
+            raise ValueError(
+                f"{history.arm} seed {history.seed}: validation loss is not finite in epoch {epoch + 1}; "
+                "lower train.learning_rate or set train.gradient_clip"
+            )
         if score > self.score:
             self.epoch, self.score = epoch, score
             if trainer.is_global_zero:
@@ -64,7 +70,7 @@ class ResumePoint(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save if the last one is old enough; the last epoch needs none."""
-        finished = trainer.current_epoch + 1 == trainer.max_epochs
+        finished = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
         if not finished and time.monotonic() - self._last >= self.seconds:
             trainer.save_checkpoint(self.path)
             self._last = time.monotonic()

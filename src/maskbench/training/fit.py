@@ -168,6 +168,8 @@ def _trainer(
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         use_distributed_sampler=False,
+        # On a GPU some kernels add in varying order unless told not to; the CPU's do not.
+        deterministic="warn" if execution.device == "cuda" else None,
         default_root_dir=folder,
     )
 

@@ -120,7 +120,10 @@ class ArmModule(L.LightningModule):
         Random numbers follow from seed, epoch, batch and process: equal for all arms, after a resume too.
         """
         source = generator(self.seed, "augment", self.current_epoch, batch_idx, self.global_rank)
-        return augment(batch.canvases, self.preprocess, self.protocol.augment, source)
+        # In float32 whatever the step's precision: pixels must not depend on it, and not every device's
+        # autocast covers what augmentation uses.
+        with torch.autocast(self.device.type, enabled=False):
+            return augment(batch.canvases, self.preprocess, self.protocol.augment, source)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one augmented batch."""

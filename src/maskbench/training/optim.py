@@ -75,7 +75,9 @@ def build_optimiser(model: nn.Module, config: TrainConfig, total_steps: int) -> 
     if config.optimiser == "adamw":
         optimiser = AdamW(groups, lr=config.learning_rate, fused=True)
     else:
-        optimiser = SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True, fused=True)
+        optimiser = SGD(
+            groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0, fused=True
+        )
     schedule = LambdaLR(
         optimiser,
         lambda step: warmup_cosine(step, total_steps, config.warmup_share, config.final_rate_share),
