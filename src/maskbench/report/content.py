@@ -207,7 +207,7 @@ def _csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: missing; run the stage that writes it again")
     try:
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"label": str})
     except (ValueError, UnicodeDecodeError) as error:
         raise schemas.TableError(f"{path}: not a readable CSV file ({error})") from error
     missing = [name for name in columns if name not in table]
