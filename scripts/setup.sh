@@ -11,6 +11,7 @@ if ! [ -x "$VENV/bin/python" ]; then
     "$PYTHON" -m venv "$VENV" 2>/dev/null || {
         # Some systems ship Python without ensurepip; uv does not need it.
         command -v uv >/dev/null || {
+            rm -rf "$VENV" # half of one would pass for a whole one next time
             echo "error: '$PYTHON -m venv' failed: install the venv package of your system's Python, or uv" >&2
             exit 2
         }
