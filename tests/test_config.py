@@ -43,6 +43,12 @@ def test_later_layers_win_and_inputs_stay_as_they_are() -> None:
     assert merge({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
 
 
+def test_a_preset_says_nothing_about_a_dataset_that_is_given() -> None:
+    assert make_config("smoke").data.sample == {"images": 60}
+    assert make_config("smoke", {"data": {"source": "folder"}}).data.sample == {}
+    assert make_config("smoke", {"data": {"source": "folder", "sample": {"images": 9}}}).data.sample == {"images": 9}
+
+
 def test_settings_read_values_as_yaml() -> None:
     assert parse_setting("data.classes=[a, b]") == {"data": {"classes": ["a", "b"]}}
     for wrong in ("train.epochs", "=5", "train..x=1"):

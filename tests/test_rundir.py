@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from maskbench.config import make_config
+from maskbench.config import ConfigError, make_config
+from maskbench.data.sources import DatasetError
 from maskbench.rundir import RunDir, RunError, differences
-from maskbench.stages import Context
+from maskbench.stages import Context, check_inputs
 from maskbench.storage import read_json, write_json
-from maskbench.study import STAGES, needed_for, stage_key
+from maskbench.study import STAGES, needed_for, outside_state, stage_key, used_sections
 
 
 @pytest.fixture
@@ -22,11 +23,35 @@ def context_of(folders: RunDir, **config: object) -> Context:
 def test_a_folder_keeps_its_configuration(folders: RunDir) -> None:
     assert folders.saved_config() is None
     config = make_config("smoke", {"train": {"epochs": 7}})
-    folders.claim(config)
-    folders.claim(config)
+    folders.claim(config, set())
+    folders.claim(config, {"train"})
     assert folders.saved_config() == config
     with pytest.raises(RunError, match=r"train\.epochs: 7 there, 2 here.*--overwrite"):
-        folders.claim(make_config("smoke"))
+        folders.claim(make_config("smoke"), {"train", "data"})
+    assert folders.saved_config() == config
+
+
+def test_sections_without_results_may_still_change(folders: RunDir) -> None:
+    folders.claim(make_config("quick"), set())
+    folders.stage("audit").mkdir()
+    assert used_sections(folders) == {"data", "audit"}
+    later = make_config("quick", {"train": {"epochs": 3}})
+    folders.claim(later, used_sections(folders))
+    assert folders.saved_config() == later
+    with pytest.raises(RunError, match=r"audit\.tiny_px"):
+        folders.claim(make_config("quick", {"audit": {"tiny_px": 9}}), used_sections(folders))
+
+
+def test_a_lost_figure_makes_its_stage_incomplete(folders: RunDir) -> None:
+    table, figure = folders.stage("eda") / "t.json", folders.plots / "f.png"
+    write_json(table, [1])
+    figure.parent.mkdir(parents=True)
+    figure.write_bytes(b"png")
+    folders.complete("eda", "k", [table, figure], 1.0)
+    assert folders.is_complete("eda", "k")
+    assert set(folders.manifest("eda")["figures"]) == {"f.png"}
+    figure.unlink()
+    assert not folders.is_complete("eda", "k")
 
 
 def test_a_damaged_configuration_is_named(folders: RunDir) -> None:
@@ -59,15 +84,37 @@ def test_keys_follow_configuration_inputs_and_outside_files(folders: RunDir, tmp
         write_json(folders.stage(name) / "t.json", [name])
         folders.complete(name, "k", [folders.stage(name) / "t.json"], 1.0)
     stage, config = STAGES["train"], {"weights": str(weights)}
-    first = stage_key(stage, context_of(folders, **config))
-    assert first == stage_key(stage, context_of(folders, **config, eda={"bootstrap": 9}))  # not its business
-    assert first != stage_key(stage, context_of(folders, **config, train={"epochs": 9}))
+
+    def key(**changes: object) -> str:
+        context = context_of(folders, **config, **changes)
+        return stage_key(stage, context, outside_state(stage, context))
+
+    first = key()
+    assert first == key(eda={"bootstrap": 9})  # not its business
+    assert first != key(train={"epochs": 9})
     weights.write_bytes(b"two")
-    second = stage_key(stage, context_of(folders, **config))
+    second = key()
     assert second != first
     write_json(folders.stage("split") / "t.json", ["another split"])
     folders.complete("split", "k", [folders.stage("split") / "t.json"], 1.0)
-    assert stage_key(stage, context_of(folders, **config)) != second
+    assert key() != second
+
+
+def test_an_audit_outlives_its_dataset(folders: RunDir, tmp_path: Path) -> None:
+    audit, context = STAGES["audit"], context_of(folders, data={"source": str(tmp_path / "gone")})
+    with pytest.raises(DatasetError, match="no such folder"):
+        outside_state(audit, context)
+    folders.complete("audit", "k", [], 1.0, "state when it ran")
+    assert outside_state(audit, context) == "state when it ran"
+
+
+def test_what_training_would_refuse_is_refused_before(folders: RunDir) -> None:
+    with pytest.raises(ConfigError, match=r"weights: absent\.pth is not a file"):
+        check_inputs(context_of(folders, weights="absent.pth"))
+    arm = {"name": "a", "implementation": "resnet99", "initialisation": "random"}
+    with pytest.raises(ConfigError, match="a: implementation 'resnet99' is not one of manual, torchvision"):
+        check_inputs(context_of(folders, arms=[arm], weights="absent.pth"))
+    check_inputs(context_of(folders, arms=[arm | {"implementation": "manual"}], weights="absent.pth"))
 
 
 def test_stages_need_what_comes_before() -> None:

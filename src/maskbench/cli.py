@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskbench.config import PRESETS, Config, ConfigError, make_config, merge, parse_setting, read_config_file
+from maskbench.config import (
+    PRESETS,
+    WEIGHTS_NAMES,
+    Config,
+    ConfigError,
+    make_config,
+    merge,
+    parse_setting,
+    read_config_file,
+)
 
 if TYPE_CHECKING:
     from maskbench.rundir import RunDir
@@ -110,14 +119,13 @@ def choose_config(
         layers.append(read_config_file(config_file))
     layers += [parse_setting(text) for text in settings or []]
     if data:
-        layers.append({"data": {"source": data if data in {"sample", "kaggle"} else str(Path(data).resolve())}})
+        layers.append({"data": {"source": data}})
     if weights:
-        layers.append(
-            {"weights": weights if weights in {"auto", "imagenet", "bundled", "none"} else str(Path(weights).resolve())}
-        )
+        layers.append({"weights": weights})
     chosen: dict[str, Any] = {}
     for layer in layers:
         chosen = merge(chosen, layer)
+    chosen = with_absolute_paths(chosen)
     if name:
         chosen["name"] = name
     chosen.setdefault("name", default_name(chosen.get("data", {}).get("source", "sample")))
@@ -127,6 +135,17 @@ def choose_config(
         return make_config(saved.preset, saved.model_dump(mode="json"), chosen), folders
     in_file = chosen.pop("preset", "quick")
     return make_config(preset or in_file, chosen), folders
+
+
+def with_absolute_paths(layer: dict[str, Any]) -> dict[str, Any]:
+    """The layer with its paths made absolute, so that a run finds its files from any working directory."""
+    source, weights = layer.get("data"), layer.get("weights")
+    source = source.get("source") if isinstance(source, dict) else None
+    if isinstance(source, str) and source and source not in {"sample", "kaggle"}:
+        layer = merge(layer, {"data": {"source": str(Path(source).expanduser().resolve())}})
+    if isinstance(weights, str) and weights and weights not in WEIGHTS_NAMES:
+        layer = merge(layer, {"weights": str(Path(weights).expanduser().resolve())})
+    return layer
 
 
 def _context(config: Config, folders: RunDir) -> Context:
@@ -178,10 +197,12 @@ def _study(names: list[str] | None, base: Path, overwrite: bool, **options: Any)
     context = _context(config, folders)
     if names is None or "audit" in names:
         stages.dataset_root(context)  # a dataset that is not there must not leave a run's folder behind
+    if names is None or "train" in names:
+        stages.check_inputs(context)
     if overwrite and folders.results.exists():
         _delete_run(folders)
     with folders.lock():
-        folders.claim(config)
+        folders.claim(config, study.used_sections(folders))
         folders.record_command(command_line(), device)
         study.run_stages(names or list(study.STAGES), context)
     return context

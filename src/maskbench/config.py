@@ -19,6 +19,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 
 
+#: Weights that go by a name; anything else is a file.
+WEIGHTS_NAMES = ("auto", "imagenet", "bundled", "none")
+
+
 class ConfigError(ValueError):
     """The configuration is wrong; the message names the field, in one line per field."""
 
@@ -255,13 +259,21 @@ def make_config(preset: str = "quick", *layers: Mapping[str, Any]) -> Config:
     """
     if preset not in PRESETS:
         raise ConfigError(f"preset: {preset!r} is not one of {', '.join(PRESETS)}")
-    values: dict[str, Any] = {**PRESETS[preset], "preset": preset}
+    chosen: dict[str, Any] = {}
     for layer in layers:
-        values = merge(values, layer)
+        chosen = merge(chosen, layer)
+    values = merge({**PRESETS[preset], "preset": preset}, chosen)
+    if _names_a_dataset(chosen) and "sample" not in chosen["data"]:
+        values["data"].pop("sample", None)  # the preset's size of a sample that is not used
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError("; ".join(_one_line(item) for item in error.errors())) from error
+
+
+def _names_a_dataset(layer: Mapping[str, Any]) -> bool:
+    data = layer.get("data")
+    return isinstance(data, Mapping) and data.get("source", "sample") != "sample"
 
 
 def _one_line(item: Any) -> str:

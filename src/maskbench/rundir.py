@@ -12,7 +12,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -101,22 +101,29 @@ class RunDir:
         except ConfigError as error:
             raise RunError(f"{self.config_file}: not a configuration of this version ({error})") from error
 
-    def claim(self, config: Config) -> None:
-        """Save the configuration in a new run's folder, or check that the folder holds the same.
+    def claim(self, config: Config, used: Collection[str]) -> None:
+        """Save the configuration in a run's folder, or check that the folder's results are of the same one.
+
+        Args:
+            config: the configuration to work under.
+            used: sections that results in the folder depend on already; the others may still change.
 
         Raises:
-            RunError: it holds another; the message names the fields that differ.
+            RunError: the folder's results are of another; the message names the fields that differ.
         """
-        saved = self.saved_config()
-        if saved is None:
-            write_yaml(self.config_file, config.model_dump(mode="json"))
-            return
-        changed = differences(saved.model_dump(mode="json"), config.model_dump(mode="json"))
+        saved, wanted = self.saved_config(), config.model_dump(mode="json")
+        before = {} if saved is None else saved.model_dump(mode="json")
+        changed = differences(
+            {name: value for name, value in before.items() if name in used},
+            {name: value for name, value in wanted.items() if name in used and name in before},
+        )
         if changed:
             raise RunError(
                 f"{self.results} holds a run with another configuration ({'; '.join(changed[:5])}): "
                 "choose another --name, or --overwrite to delete it and start again"
             )
+        if before != wanted:
+            write_yaml(self.config_file, wanted)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -139,7 +146,12 @@ class RunDir:
     def is_complete(self, stage: str, key: str) -> bool:
         """Whether a stage was completed under `key` and its files are as it left them."""
         manifest = self.manifest(stage)
-        return bool(manifest) and manifest["key"] == key and files_match(self.results, manifest["outputs"])
+        return (
+            bool(manifest)
+            and manifest["key"] == key
+            and files_match(self.results, manifest["outputs"])
+            and files_match(self.plots, manifest["figures"])
+        )
 
     def manifest(self, stage: str) -> dict[str, Any]:
         """A stage's manifest; empty when it is not complete."""
@@ -147,13 +159,30 @@ class RunDir:
         found: dict[str, Any] = read_json(path) if path.is_file() else {}
         return found
 
-    def complete(self, stage: str, key: str, outputs: list[Path], seconds: float) -> None:
-        """Write a stage's manifest: from now on it counts as complete."""
-        names = [path.relative_to(self.results).as_posix() for path in outputs]
-        described = describe_files(self.results, names)
+    def complete(self, stage: str, key: str, outputs: list[Path], seconds: float, outside: str = "") -> None:
+        """Write a stage's manifest: from now on it counts as complete.
+
+        Args:
+            stage: its name.
+            key: what the result depends on.
+            outputs: the files it left, in results or plots.
+            seconds: it took.
+            outside: state of the files outside the run that it read.
+        """
+        drawn = [path for path in outputs if path.is_relative_to(self.plots)]
+        kept = [path for path in outputs if path not in drawn]
         write_json(
             self.stage(stage) / MANIFEST,
-            {"stage": stage, "key": key, "seconds": round(seconds, 3), "outputs": described},
+            {
+                "stage": stage,
+                "key": key,
+                "outside": outside,
+                "seconds": round(seconds, 3),
+                "versions": versions(),
+                "git_commit": git_commit(Path(__file__).parent),
+                "outputs": describe_files(self.results, [path.relative_to(self.results).as_posix() for path in kept]),
+                "figures": describe_files(self.plots, [path.relative_to(self.plots).as_posix() for path in drawn]),
+            },
         )
 
     def record_command(self, command: str, device: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from maskbench import schemas
-from maskbench.config import ArmConfig, Config
+from maskbench.config import WEIGHTS_NAMES, ArmConfig, Config, ConfigError
 from maskbench.rundir import RunDir, RunError, cache_folder, versions
 from maskbench.schemas import read_table, write_table
 from maskbench.storage import content_key, describe_files, files_match, read_json, sha256_file, write_json
@@ -59,14 +59,33 @@ def dataset_root(context: Context) -> Path:
     )
 
 
+def check_inputs(context: Context) -> None:
+    """Refuse, before anything runs, what training would refuse an hour later.
+
+    Raises:
+        ConfigError: an arm's implementation is unknown, or the weights are neither a name nor a file.
+    """
+    from maskbench.models.registry import IMPLEMENTATIONS
+
+    config = context.config
+    for arm in config.arms:
+        if arm.implementation not in IMPLEMENTATIONS:
+            raise ConfigError(
+                f"arms: {arm.name}: implementation {arm.implementation!r} is not one of {', '.join(IMPLEMENTATIONS)}"
+            )
+    pretrained = any(arm.initialisation == "pretrained" for arm in config.arms)
+    if pretrained and config.weights not in WEIGHTS_NAMES and not Path(config.weights).is_file():
+        raise ConfigError(f"weights: {config.weights} is not a file, nor one of {', '.join(WEIGHTS_NAMES)}")
+
+
 def weights_state(context: Context) -> str:
     """Hash of the weights file that was named; empty for weights that go by a name."""
     path = Path(context.config.weights)
     return sha256_file(path) if path.is_file() else ""
 
 
-def dataset_state(context: Context) -> list[list[Any]]:
-    """Names, sizes and modification times of the dataset's files."""
+def dataset_state(context: Context) -> str:
+    """Hash of names, sizes and modification times of the dataset's files."""
     root = dataset_root(context)
     facts: list[list[Any]] = [[str(root.resolve()), 0, 0]]
     facts += [
@@ -75,7 +94,7 @@ def dataset_state(context: Context) -> list[list[Any]]:
         for path in sorted((root / folder).iterdir())
         if path.is_file()  # a dangling link is the audit's to report
     ]
-    return facts
+    return content_key(facts)
 
 
 def audit(context: Context) -> list[Path]:
@@ -124,7 +143,7 @@ def eda(context: Context) -> list[Path]:
     written: list[Path] = write_eda(tables, folder)
     crops = face_crops(context, images, faces)
     position = {face_id: index for index, face_id in enumerate(crops.face_ids)}
-    draw_eda(
+    written += draw_eda(
         context.folders.results,
         context.folders.plots,
         classes,
@@ -141,7 +160,7 @@ def face_crops(context: Context, images: pd.DataFrame, faces: pd.DataFrame) -> A
 
     return cached_faces(
         cache_folder() / "faces",
-        dataset_root(context),
+        lambda: dataset_root(context),
         images,
         faces,
         context.config.faces.margin,
@@ -383,7 +402,7 @@ def report(context: Context) -> list[Path]:
     from maskbench.report.sections import draw_results
     from maskbench.storage import write_text
 
-    draw_results(
+    drawn = draw_results(
         context.folders.results,
         context.folders.plots,
         context.classes(),
@@ -394,4 +413,4 @@ def report(context: Context) -> list[Path]:
     )
     path = context.folders.results / "report.html"
     write_text(path, build_report(collect_report(context.folders.results, context.folders.plots)))
-    return [path]
+    return [path, *drawn]

@@ -7,6 +7,7 @@ previous file or the new one, never half of one.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -39,16 +40,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
+        with temporary.open("r+b") as written:  # some systems flush only what may be written to
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    """The process's umask; mkstemp ignores it and makes private files."""
+def umask() -> int:
+    """The process's umask; `tempfile` ignores it and makes private files and folders."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -98,6 +99,13 @@ def read_yaml(path: Path) -> Any:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    facts = Path(path).stat()
+    return _sha256(str(path), facts.st_size, facts.st_mtime_ns, facts.st_ino)
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256(path: str, size: int, mtime_ns: int, inode: int) -> str:
+    """The hash, computed once a process for a file that stays as it is (checkpoints are asked for often)."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

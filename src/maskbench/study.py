@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from maskbench import stages
-from maskbench.rundir import RunError
+from maskbench.data.sources import DatasetError
+from maskbench.rundir import RunDir, RunError
 from maskbench.stages import Context
 from maskbench.storage import content_key
 
@@ -23,14 +25,14 @@ class Stage:
         needs: stages whose files it reads.
         sections: parts of the configuration it depends on.
         run: does the work, returns the files it leaves.
-        outside: the state of files outside the run's folder that it reads, as primitives.
+        outside: hash of the state of files outside the run's folder that it reads.
     """
 
     name: str
     needs: tuple[str, ...]
     sections: tuple[str, ...]
     run: Callable[[Context], list[Path]]
-    outside: Callable[[Context], Any] | None = None
+    outside: Callable[[Context], str] | None = None
 
 
 STAGES: dict[str, Stage] = {
@@ -52,20 +54,42 @@ STAGES: dict[str, Stage] = {
 }
 
 
-def stage_key(stage: Stage, context: Context) -> str:
-    """What a stage's result depends on: its configuration and the content of the files it reads."""
+def stage_key(stage: Stage, context: Context, outside: str) -> str:
+    """What a stage's result depends on: version, configuration, and content of the files it reads."""
     config = context.config.model_dump(mode="json")
     value: dict[str, Any] = {
         "stage": stage.name,
+        "maskbench": version("maskbench"),
         "config": {section: config[section] for section in stage.sections},
-        "inputs": {
-            name: {file: facts["sha256"] for file, facts in context.folders.manifest(name)["outputs"].items()}
-            for name in stage.needs
-        },
+        "inputs": {name: _content(context.folders.manifest(name)) for name in stage.needs},
+        "outside": outside,
     }
-    if stage.outside:
-        value["outside"] = stage.outside(context)
     return content_key(value)
+
+
+def _content(manifest: dict[str, Any]) -> dict[str, str]:
+    """Hashes of the files a stage left, figures among them."""
+    return {file: facts["sha256"] for kind in ("outputs", "figures") for file, facts in manifest[kind].items()}
+
+
+def outside_state(stage: Stage, context: Context) -> str:
+    """State of the files outside the run that a stage reads; once it has run, it may outlive them."""
+    if stage.outside is None:
+        return ""
+    try:
+        return stage.outside(context)
+    except DatasetError as error:
+        saved = context.folders.manifest(stage.name)
+        if not saved:
+            raise
+        context.notify(f"NOTICE: {stage.name} cannot be checked against its files ({error}); its results are kept")
+        return str(saved["outside"])
+
+
+def used_sections(folders: RunDir) -> set[str]:
+    """Sections of the configuration that results in a run's folder depend on."""
+    begun = [stage for stage in STAGES.values() if folders.stage(stage.name).is_dir()]
+    return {section for stage in begun for section in stage.sections}
 
 
 def is_current(name: str, context: Context) -> bool:
@@ -73,7 +97,7 @@ def is_current(name: str, context: Context) -> bool:
     stage = STAGES[name]
     if not all(is_current(need, context) for need in stage.needs):
         return False
-    return context.folders.is_complete(name, stage_key(stage, context))
+    return context.folders.is_complete(name, stage_key(stage, context, outside_state(stage, context)))
 
 
 def run_stages(names: Sequence[str], context: Context) -> None:
@@ -98,21 +122,22 @@ def run_stages(names: Sequence[str], context: Context) -> None:
                     f"run `maskbench {need} --name {context.folders.results.name}` first"
                 )
             done.add(need)
-        key = stage_key(stage, context)
+        outside = outside_state(stage, context)
+        key = stage_key(stage, context, outside)
         if context.folders.is_complete(name, key):
             context.notify(f"{name}: complete, unchanged")
         else:
-            _run_stage(stage, key, context)
+            _run_stage(stage, key, outside, context)
         done.add(name)
 
 
-def _run_stage(stage: Stage, key: str, context: Context) -> None:
+def _run_stage(stage: Stage, key: str, outside: str, context: Context) -> None:
     context.notify(f"{stage.name}: running")
     (context.folders.stage(stage.name) / "manifest.json").unlink(missing_ok=True)
     started = time.perf_counter()
     outputs = stage.run(context)
     seconds = time.perf_counter() - started
-    context.folders.complete(stage.name, key, outputs, seconds)
+    context.folders.complete(stage.name, key, outputs, seconds, outside)
     context.notify(f"{stage.name}: done in {seconds:.1f} s")
 
 

@@ -137,7 +137,7 @@ def cache_key(images: pd.DataFrame, faces: pd.DataFrame, margin: float) -> str:
 
 def cached_faces(
     cache: Path,
-    root: Path,
+    root: Path | Callable[[], Path],
     images: pd.DataFrame,
     faces: pd.DataFrame,
     margin: float,
@@ -152,7 +152,7 @@ def cached_faces(
 
     Args:
         cache: the cache's folder.
-        root: see `cut_faces`, as all others.
+        root: the dataset's folder, or what finds it: asked only when faces have to be cut.
         images: photographs.
         faces: faces.
         margin: context.
@@ -164,7 +164,8 @@ def cached_faces(
     with FileLock(path.with_suffix(".lock")):
         crops = _read_crops(path, faces)
         if crops is None:
-            crops = cut_faces(root, images, faces, margin, max_pixels=max_pixels, progress=progress)
+            folder = root() if callable(root) else root
+            crops = cut_faces(folder, images, faces, margin, max_pixels=max_pixels, progress=progress)
             arrays: dict[str, NDArray[Any]] = {"pixels": crops.pixels, "starts": crops.starts, "regions": crops.regions}
             with atomic_path(path) as temporary:
                 save_file(arrays, temporary)

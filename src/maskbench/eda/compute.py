@@ -80,7 +80,7 @@ def write_eda(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
     """Write the tables of `compute_eda` to `folder`, each as Parquet and CSV.
 
     Returns:
-        The Parquet files, in the order of `EDA_TABLES`.
+        The files, in the order of `EDA_TABLES`: the Parquet file of each, then its CSV.
 
     Raises:
         KeyError: a table is missing.
@@ -91,5 +91,5 @@ def write_eda(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
     for name, schema in EDA_TABLES.items():
         path = Path(folder) / f"{name}.parquet"
         schemas.write_table(path, tables[name], schema, csv=True)
-        written.append(path)
+        written += [path, path.with_suffix(".csv")]
     return written

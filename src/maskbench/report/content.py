@@ -247,11 +247,8 @@ def _evaluation(folder: Path) -> Evaluation:
 
 
 def _pictures(folder: Path) -> tuple[Picture, ...]:
-    listing = folder / "figures.json"
-    if not listing.is_file():
-        return ()
     found = []
-    for entry in read_json(listing):
+    for listing, entry in [(path, entry) for path in sorted(folder.glob("*.json")) for entry in read_json(path)]:
         path = folder / f"{entry['name']}.png"
         if path.resolve().parent != folder.resolve():
             raise ValueError(f"{listing}: {entry['name']!r} is not the name of a file in this folder")

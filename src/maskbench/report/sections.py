@@ -19,7 +19,6 @@ from maskbench.report.figures.training import training_figures
 from maskbench.schemas import read_table
 from maskbench.storage import read_json, write_json
 
-FIGURES = "figures.json"
 #: Faces shown per class in the grid of samples: one per sixth of the class's sizes.
 SAMPLES_PER_CLASS = 6
 #: Tables of the evaluation that figures are drawn from.
@@ -44,7 +43,7 @@ def draw_eda(
     *,
     dpi: int,
     progress: Progress | None = None,
-) -> None:
+) -> list[Path]:
     """Draw the figures that describe the dataset.
 
     Args:
@@ -54,8 +53,11 @@ def draw_eda(
         crop_of: face id -> its pixels, uint8 (H, W, 3).
         dpi: of the PNG files.
         progress: called with figures done and in all.
+
+    Returns:
+        The files.
     """
-    save_section(plots, "eda", _eda_drawings(results, classes, crop_of), dpi=dpi, progress=progress)
+    return save_section(plots, "eda", _eda_drawings(results, classes, crop_of), dpi=dpi, progress=progress)
 
 
 def _eda_drawings(results: Path, classes: Sequence[str], crop_of: Callable[[str], Pixels]) -> list[Drawing]:
@@ -96,7 +98,7 @@ def draw_results(
     *,
     dpi: int,
     progress: Progress | None = None,
-) -> None:
+) -> list[Path]:
     """Draw the figures of training and evaluation.
 
     Args:
@@ -107,12 +109,15 @@ def draw_results(
         seeds: training seeds.
         dpi: of the PNG files.
         progress: called with figures done and in all.
+
+    Returns:
+        The files.
     """
     drawings = _training_drawings(results, classes, arms, seeds)
-    save_section(plots, "training", drawings, dpi=dpi, progress=progress)
+    written = save_section(plots, "training", drawings, dpi=dpi, progress=progress)
     measured = {name: read_table(results / "evaluate" / name, schema) for name, schema in EVALUATION_TABLES.items()}
     drawings = evaluation_figures(**measured, classes=classes, arms=arms)
-    save_section(plots, "evaluation", drawings, dpi=dpi, progress=progress)
+    return written + save_section(plots, "evaluation", drawings, dpi=dpi, progress=progress)
 
 
 def _training_drawings(
@@ -131,8 +136,8 @@ def _training_drawings(
 
 def save_section(
     plots: Path, section: str, drawings: Sequence[Drawing], *, dpi: int, progress: Progress | None = None
-) -> None:
-    """Save a section's figures and put them on the list of the run's figures, in place of its earlier ones.
+) -> list[Path]:
+    """Save a section's figures and their list, `SECTION.json`; its earlier figures go.
 
     Args:
         plots: the run's folder of figures.
@@ -140,17 +145,22 @@ def save_section(
         drawings: in the order of the report.
         dpi: of the PNG files.
         progress: called with figures done and in all.
+
+    Returns:
+        The files.
     """
-    listed = read_json(plots / FIGURES) if (plots / FIGURES).is_file() else []
+    listing = plots / f"{section}.json"
     names = {drawing.name for drawing in drawings}
-    for old in listed:
-        if old["section"] == section and old["name"] not in names:
+    for old in read_json(listing) if listing.is_file() else []:
+        if old["name"] not in names:
             for suffix in (".png", ".svg"):
                 (plots / f"{old['name']}{suffix}").unlink(missing_ok=True)
-    kept = [old for old in listed if old["section"] != section]
+    written = []
     for done, drawing in enumerate(drawings, start=1):
-        drawing.save(plots, dpi)
+        written += drawing.save(plots, dpi)
         if progress:
             progress(done, len(drawings))
-    new = [{"name": d.name, "title": d.title, "caption": d.caption, "section": section} for d in drawings]
-    write_json(plots / FIGURES, kept + new)
+    write_json(
+        listing, [{"name": d.name, "title": d.title, "caption": d.caption, "section": section} for d in drawings]
+    )
+    return [*written, listing]

@@ -14,6 +14,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 #: Okabe & Ito's palette (2008), ordered so that neighbours differ in lightness too.
@@ -23,9 +24,15 @@ LINESTYLES = ("-", "--", "-.", ":")
 SEQUENTIAL = "viridis"
 MUTED = "#6B7280"
 
+#: Tried in turn for each letter: class names may be in any script that an installed font covers.
+_WISHED = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Micro Hei", "Microsoft YaHei", "Hiragino Sans",
+           "Noto Sans Arabic", "Noto Sans Devanagari", "Arial Unicode MS")  # fmt: skip
+_INSTALLED = {font.name for font in fontManager.ttflist}
+FAMILIES = ("DejaVu Sans", *(name for name in _WISHED if name in _INSTALLED))
+
 RC: dict[str, Any] = {
     "font.size": 9,
-    "font.family": "DejaVu Sans",
+    "font.family": list(FAMILIES),
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.labelsize": 9,

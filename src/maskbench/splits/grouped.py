@@ -98,7 +98,11 @@ def _grouped_sides(labels: NDArray[np.object_], group: NDArray[np.int_], config:
 
 
 def _deal_folds(fold_of: NDArray[np.int_], labels: NDArray[np.object_], config: SplitConfig) -> NDArray[np.int_]:
-    """Side (0, 1, 2) of every fold: the deal with the smallest squared relative error of class counts."""
+    """Side (0, 1, 2) of every fold.
+
+    Of many random deals: those that leave the fewest classes without a face on some side, and of these the
+    one with the smallest squared relative error of class counts.
+    """
     counts = pd.crosstab(fold_of, labels).to_numpy(dtype=float)  # (F, K)
     folds = len(counts)
     sizes = np.maximum(1, np.round(np.array(config.fractions) * folds)).astype(int)
@@ -110,7 +114,8 @@ def _deal_folds(fold_of: NDArray[np.int_], labels: NDArray[np.object_], config: 
     got = one_hot @ counts  # (D, 3, K)
     wanted = np.outer(config.fractions, counts.sum(axis=0))  # (3, K)
     error = (((got - wanted) / np.maximum(wanted, 1)) ** 2).sum(axis=(1, 2))
-    return np.asarray(deals[int(np.argmin(error))])
+    absent = ((got == 0) & (counts.sum(axis=0) > 0)).sum(axis=(1, 2))
+    return np.asarray(deals[np.lexsort((error, absent))[0]])
 
 
 def _random_sides(labels: NDArray[np.object_], config: SplitConfig) -> NDArray[np.str_]:

@@ -18,6 +18,7 @@ from maskbench.data.sample.compose import Face, compose
 from maskbench.data.sample.params import GENERATOR_VERSION, SAMPLE_CLASSES, SampleParams
 from maskbench.data.sample.plan import PhotoPlan, plan_sample
 from maskbench.data.sample.png import encode_png
+from maskbench.storage import umask
 
 #: Below this many photographs, starting processes takes longer than drawing.
 _INLINE_IMAGES = 12
@@ -56,18 +57,12 @@ def generate_sample(
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         _write_all(temporary, params, workers, progress)
-        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes private directories
+        temporary.chmod(0o777 & ~umask())  # mkdtemp makes private directories
         if directory.exists():
             directory.rmdir()
         temporary.replace(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _write_all(
