@@ -31,7 +31,7 @@ from maskbench.config import STUDY_ARMS, Config
 from maskbench.data.faces import make_canvases
 from maskbench.models.execution import resolve_execution
 from maskbench.models.registry import build_model
-from maskbench.stages import Context, face_crops
+from maskbench.stages.context import Context, face_crops
 from maskbench.training.fit import FitInputs, build_datamodule, preprocess_from, quiet_lightning
 from maskbench.training.losses import build_loss
 from maskbench.training.module import ArmModule
@@ -46,7 +46,7 @@ def prepare(data: str, folder: Path) -> tuple[Config, FitInputs, Any, Any]:
         folder, data=data, name=None, preset="quick", config_file=None, weights="none", settings=None
     )
     context = Context(config, folders, lambda line: None, lambda title: None)
-    folders.claim(config)
+    folders.claim(config, study.used_sections(folders))
     study.run_stages(["audit", "split"], context)
     images, faces = (
         context.table("audit", name, schema) for name, schema in (("images", schemas.IMAGES), ("faces", schemas.FACES))
@@ -81,7 +81,8 @@ def loop_rate(config: Config, inputs: FitInputs, steps: int, skip: int = 3) -> f
     execution.place(model)
     data = build_datamodule(inputs, config, 0)
     module = ArmModule(
-        model, arm="bench", seed=0, classes=inputs.classes, criterion=build_loss(config.train, data.class_counts()),
+        model, arm="bench", run=0, seed=0, classes=inputs.classes,
+        criterion=build_loss(config.train, data.class_counts()),
         preprocess=preprocess_from(config), execution=execution, train=config.train, evaluate=config.evaluate,
     )  # fmt: skip
     clock = StepClock(skip)

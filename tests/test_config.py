@@ -19,7 +19,8 @@ def test_every_preset_is_valid_and_survives_a_round_trip(preset: str) -> None:
         ({"train": {"learning_rate": "fast"}}, r"train\.learning_rate: .*\(got 'fast'\)"),
         ({"split": {"fractions": [0.5, 0.2, 0.2]}}, "sum to 1"),
         ({"arms": []}, "arms: at least one"),
-        ({"seeds": [1, 1]}, "seeds: a seed stands there twice"),
+        ({"seeds": {"count": 0}}, r"seeds\.count"),
+        ({"split": {"strategy": "kfold"}, "seeds": {"count": 2}}, "seeds.vary: kfold tests another fold"),
         ({"name": "../elsewhere"}, "name:"),
         ({"data": {"classes": ["only"]}}, "at least two classes"),
         ({"train": {"augment": {"flip": 1.5}}}, r"train\.augment\.flip"),
@@ -47,6 +48,19 @@ def test_a_preset_says_nothing_about_a_dataset_that_is_given() -> None:
     assert make_config("smoke").data.sample == {"images": 60}
     assert make_config("smoke", {"data": {"source": "folder"}}).data.sample == {}
     assert make_config("smoke", {"data": {"source": "folder", "sample": {"images": 9}}}).data.sample == {"images": 9}
+
+
+def test_runs_of_equal_number_share_what_does_not_vary() -> None:
+    def seeds(vary: str) -> list[tuple[int, int]]:
+        config = make_config("quick", {"seeds": {"count": 3, "first": 5, "vary": vary}}).seeds
+        assert config.numbers() == (5, 6, 7)
+        found = [(config.init_seed(number), config.split_id(number)) for number in config.numbers()]
+        assert len({split for _, split in found}) == config.splits()
+        return found
+
+    assert seeds("init") == [(5, 0), (6, 0), (7, 0)]
+    assert seeds("split") == [(5, 0), (5, 1), (5, 2)]
+    assert seeds("both") == [(5, 0), (6, 1), (7, 2)]
 
 
 def test_settings_read_values_as_yaml() -> None:

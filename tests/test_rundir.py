@@ -6,7 +6,7 @@ import pytest
 from maskbench.config import ConfigError, make_config
 from maskbench.data.sources import DatasetError
 from maskbench.rundir import RunDir, RunError, differences
-from maskbench.stages import Context, check_inputs
+from maskbench.stages.context import Context, check_inputs
 from maskbench.storage import read_json, write_json
 from maskbench.study import STAGES, needed_for, outside_state, stage_key, used_sections
 

@@ -24,7 +24,7 @@ from maskbench.config import (
 
 if TYPE_CHECKING:
     from maskbench.rundir import RunDir
-    from maskbench.stages import Context
+    from maskbench.stages.context import Context, Engine
 
 #: Exit code after Ctrl-C, as shells have it (128 + SIGINT).
 INTERRUPTED = 130
@@ -47,6 +47,12 @@ Preset = Annotated[str | None, typer.Option("--preset", help=f"size of the study
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file laid over the preset")]
 Weights = Annotated[str | None, typer.Option("--weights", help="auto, imagenet, bundled, none, or a file")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="one field, e.g. --set train.epochs=5 (repeatable)")]
+Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="runs of every arm, each with another seed")]
+EngineName = Annotated[str, typer.Option("--engine", help="where trainings run: local, or ray (maskbench[ray])")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=0, help="trainings side by side; 0: one per GPU, or one at a time")
+]
+Address = Annotated[str, typer.Option("--address", help="of a running Ray cluster; empty: start one here")]
 Base = Annotated[Path, typer.Option("--out", help="folder in which results/ and plots/ are kept")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="delete the run of this name and start again")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
@@ -105,6 +111,7 @@ def choose_config(
     config_file: Path | None,
     weights: str | None,
     settings: list[str] | None,
+    seeds: int | None = None,
     fresh: bool = False,
 ) -> tuple[Config, RunDir]:
     """The configuration that the options stand for, and the run's folders.
@@ -122,6 +129,8 @@ def choose_config(
         layers.append({"data": {"source": data}})
     if weights:
         layers.append({"weights": weights})
+    if seeds:
+        layers.append({"seeds": {"count": seeds}})
     chosen: dict[str, Any] = {}
     for layer in layers:
         chosen = merge(chosen, layer)
@@ -148,11 +157,21 @@ def with_absolute_paths(layer: dict[str, Any]) -> dict[str, Any]:
     return layer
 
 
-def _context(config: Config, folders: RunDir) -> Context:
-    from maskbench.stages import Context
+def _context(config: Config, folders: RunDir, engine: Engine) -> Context:
+    from maskbench.stages.context import Context
 
     interactive = sys.stdout.isatty()
-    return Context(config, folders, _say, _progress(interactive), interactive)
+    return Context(config, folders, _say, _progress(interactive), interactive, engine)
+
+
+def _engine(name: str, workers: int, address: str) -> Engine:
+    from maskbench.stages.context import Engine
+
+    if name not in ("local", "ray"):
+        raise ConfigError(f"--engine {name}: choose local or ray")
+    if address and name != "ray":
+        raise ConfigError("--address is for --engine ray")
+    return Engine("ray" if name == "ray" else "local", workers, address)
 
 
 def _say(line: str) -> None:
@@ -182,11 +201,14 @@ def _progress(interactive: bool) -> Callable[[str], Callable[[int, int], None] |
     return start
 
 
-def _study(names: list[str] | None, base: Path, overwrite: bool, **options: Any) -> Context:
+def _study(
+    names: list[str] | None, base: Path, overwrite: bool, engine: Engine | None = None, **options: Any
+) -> Context:
     """Run stages of a run: all of them, or those named."""
-    from maskbench import stages, study
+    from maskbench import study
     from maskbench.models.execution import resolve_execution
     from maskbench.rundir import RunError, command_line
+    from maskbench.stages.context import Engine, check_inputs, dataset_root
 
     config, folders = choose_config(base, **options, fresh=overwrite)
     device = resolve_execution(config.train, config.faces.input_size).device
@@ -194,11 +216,11 @@ def _study(names: list[str] | None, base: Path, overwrite: bool, **options: Any)
         raise RunError(
             f"{folders.results}: no such run; begin it with maskbench run or maskbench audit --name {config.name}"
         )
-    context = _context(config, folders)
+    context = _context(config, folders, engine or Engine())
     if names is None or "audit" in names:
-        stages.dataset_root(context)  # a dataset that is not there must not leave a run's folder behind
+        dataset_root(context)  # a dataset that is not there must not leave a run's folder behind
     if names is None or "train" in names:
-        stages.check_inputs(context)
+        check_inputs(context)
     if overwrite and folders.results.exists():
         _delete_run(folders)
     with folders.lock():
@@ -222,15 +244,16 @@ def _delete_run(folders: RunDir) -> None:
 @app.command()
 def run(
     data: Data = None, name: RunName = None, preset: Preset = None, config: ConfigFile = None,
-    weights: Weights = None, setting: Settings = None, out: Base = Path(), overwrite: Overwrite = False,
+    weights: Weights = None, seeds: Seeds = None, setting: Settings = None, engine: EngineName = "local",
+    workers: Workers = 0, address: Address = "", out: Base = Path(), overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:  # fmt: skip
     """Run the whole study; skips what is complete, continues what was interrupted.
 
     Example: maskbench run --data kaggle --preset quick
     """
-    context = _study(None, out, overwrite, data=data, name=name, preset=preset, config_file=config,
-                     weights=weights, settings=setting)  # fmt: skip
+    context = _study(None, out, overwrite, _engine(engine, workers, address), data=data, name=name, preset=preset,
+                     config_file=config, weights=weights, seeds=seeds, settings=setting)  # fmt: skip
     _show_results(context)
 
 
@@ -239,20 +262,21 @@ def _stage_command(stage: str, summary: str, takes_directory: bool) -> None:
 
     def with_directory(
         directory: Directory = None, data: Data = None, name: RunName = None, preset: Preset = None,
-        config: ConfigFile = None, weights: Weights = None, setting: Settings = None, out: Base = Path(),
-        overwrite: Overwrite = False, debug: Debug = False,
+        config: ConfigFile = None, weights: Weights = None, seeds: Seeds = None, setting: Settings = None,
+        out: Base = Path(), overwrite: Overwrite = False, debug: Debug = False,
     ) -> None:  # fmt: skip
         from maskbench.study import needed_for
 
         context = _study(needed_for(stage), out, overwrite, data=directory or data, name=name, preset=preset,
-                         config_file=config, weights=weights, settings=setting)  # fmt: skip
+                         config_file=config, weights=weights, seeds=seeds, settings=setting)  # fmt: skip
         _show_stage(stage, context)
 
     def on_run(
         name: RunName = None, data: Data = None, preset: Preset = None, config: ConfigFile = None,
-        weights: Weights = None, setting: Settings = None, out: Base = Path(), debug: Debug = False,
+        weights: Weights = None, setting: Settings = None, engine: EngineName = "local", workers: Workers = 0,
+        address: Address = "", out: Base = Path(), debug: Debug = False,
     ) -> None:  # fmt: skip
-        context = _study([stage], out, False, data=data, name=name, preset=preset,
+        context = _study([stage], out, False, _engine(engine, workers, address), data=data, name=name, preset=preset,
                          config_file=config, weights=weights, settings=setting)  # fmt: skip
         _show_stage(stage, context)
 

@@ -83,18 +83,51 @@ class EdaConfig(_Section):
 class SplitConfig(_Section):
     """How faces are divided."""
 
-    strategy: Literal["grouped", "random"] = Field(
-        "grouped", description="`random` splits faces and leaks: for measuring what leakage does"
+    strategy: Literal["grouped", "kfold", "random"] = Field(
+        "grouped",
+        description="`kfold` tests every face once per k runs; `random` splits faces and leaks: for measuring what "
+        "leakage does",
     )
     fractions: tuple[float, float, float] = Field((0.70, 0.15, 0.15), description="train, val, test")
     seed: int = Field(0, ge=0)
-    folds: int = Field(20, ge=3, description="grouped stratified folds dealt to the three sides")
+    folds: int = Field(20, ge=3, description="grouped: stratified folds dealt to the three sides")
+    k: int = Field(5, ge=2, description="kfold: run number r tests on fold r mod k of repetition r div k")
 
     @model_validator(mode="after")
     def _fractions_sum_to_one(self) -> SplitConfig:
         if min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-6:
             raise ValueError("fractions: three positive shares that sum to 1 are needed")
         return self
+
+
+class SeedsConfig(_Section):
+    """How often every arm is trained, and what differs between its runs.
+
+    Run number `s` of one arm and run number `s` of another are a pair: equal faces, order, augmentation.
+    """
+
+    count: int = Field(1, ge=1, le=1000, description="runs of every arm")
+    first: int = Field(0, ge=0, description="number of the first run")
+    vary: Literal["init", "split", "both"] = Field(
+        "init",
+        description="init: initial weights, order and augmentation; split: the sides of the faces; or both",
+    )
+
+    def numbers(self) -> tuple[int, ...]:
+        """The runs' numbers: what tables call `seed`."""
+        return tuple(range(self.first, self.first + self.count))
+
+    def init_seed(self, number: int) -> int:
+        """Seed of initial weights, order and augmentation of a run."""
+        return self.first if self.vary == "split" else number
+
+    def split_id(self, number: int) -> int:
+        """Which of the study's splits a run uses."""
+        return 0 if self.vary == "init" else number - self.first
+
+    def splits(self) -> int:
+        """How many splits the study has."""
+        return 1 if self.vary == "init" else self.count
 
 
 class FacesConfig(_Section):
@@ -206,20 +239,24 @@ class Config(_Section):
     faces: FacesConfig = FacesConfig()
     arms: tuple[ArmConfig, ...] = STUDY_ARMS
     weights: str = Field("auto", min_length=1, description="`auto`, `imagenet`, `bundled`, `none` or a file")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    seeds: SeedsConfig = SeedsConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
-    def _arms_and_seeds_are_distinct(self) -> Config:
+    def _arms_are_distinct(self) -> Config:
         names = [arm.name for arm in self.arms]
         if not names:
             raise ValueError("arms: at least one is needed")
         if len(set(names)) != len(names):
             raise ValueError("arms: a name stands there twice")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("seeds: a seed stands there twice")
+        return self
+
+    @model_validator(mode="after")
+    def _folds_vary(self) -> Config:
+        if self.split.strategy == "kfold" and self.seeds.vary == "init" and self.seeds.count > 1:
+            raise ValueError("seeds.vary: kfold tests another fold in every run: choose `split` or `both`")
         return self
 
 
@@ -232,8 +269,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train": {"epochs": 2, "gradient_interval": 5},
     },
     "quick": {},
-    "standard": {"faces": {"input_size": 96}, "train": {"epochs": 30, "patience": 10}},
-    "paper": {"faces": {"input_size": 112}, "train": {"epochs": 60, "patience": 15}},
+    "standard": {"seeds": {"count": 3}, "faces": {"input_size": 96}, "train": {"epochs": 30, "patience": 10}},
+    "paper": {
+        "seeds": {"count": 10, "vary": "both"},
+        "faces": {"input_size": 112},
+        "train": {"epochs": 60, "patience": 15},
+    },
 }
 
 

@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from maskbench import stages
 from maskbench.data.sources import DatasetError
 from maskbench.rundir import RunDir, RunError
-from maskbench.stages import Context
+from maskbench.stages import describe, results, training
+from maskbench.stages.context import Context, dataset_state, weights_state
 from maskbench.storage import content_key
 
 
@@ -38,18 +38,18 @@ class Stage:
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("audit", (), ("data", "audit"), stages.audit, stages.dataset_state),
-        Stage("eda", ("audit",), ("eda", "faces", "report"), stages.eda),
-        Stage("split", ("audit",), ("split",), stages.split),
+        Stage("audit", (), ("data", "audit"), describe.audit, dataset_state),
+        Stage("eda", ("audit",), ("eda", "faces", "report"), describe.eda),
+        Stage("split", ("audit",), ("split", "seeds"), describe.split),
         Stage(
             "train",
             ("audit", "split"),
             ("faces", "arms", "weights", "seeds", "train", "evaluate"),
-            stages.train,
-            stages.weights_state,
+            training.train,
+            weights_state,
         ),
-        Stage("evaluate", ("audit", "split", "train"), ("faces", "arms", "seeds", "evaluate"), stages.evaluate),
-        Stage("report", ("audit", "eda", "split", "train", "evaluate"), ("report",), stages.report),
+        Stage("evaluate", ("audit", "split", "train"), ("faces", "arms", "seeds", "evaluate"), results.evaluate),
+        Stage("report", ("audit", "eda", "split", "train", "evaluate"), ("report",), results.report),
     )
 }
 
@@ -109,7 +109,7 @@ def run_stages(names: Sequence[str], context: Context) -> None:
 
     Raises:
         RunError: a stage that is needed has not run.
-        stages.AuditFailedError: the dataset has an error that stops a study.
+        AuditFailedError: the dataset has an error that stops a study.
     """
     done: set[str] = set()
     for name, stage in STAGES.items():

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from maskbench.config import SeedsConfig
 from maskbench.report.build_training import models_section, training_section
 from maskbench.report.content import Evaluation, Picture, ReportContext
 from maskbench.report.content_results import (
@@ -89,11 +90,11 @@ def _facts(context: ReportContext) -> list[tuple[str, str]]:
     run, config = context.run, context.config
     machine, version = run.get("machine") or {}, run.get("versions") or {}
     devices = {str(r.fit.get("device", "")) for r in context.training.runs} if context.training else set()
-    seeds = ", ".join(str(seed) for seed in config.get("seeds", ()))
+    seeds = SeedsConfig.model_validate(config.get("seeds", {}))
     return [
         ("Run", context.name),
         ("Data", str(config.get("data", {}).get("source", MISSING))),
-        ("Preset", f"{config.get('preset', MISSING)}, training seed{'s' if ',' in seeds else ''} {seeds or MISSING}"),
+        ("Preset", f"{config.get('preset', MISSING)}, {_seeds(seeds)}"),
         ("Started", str(run.get("started") or MISSING)),
         ("Command", str((run.get("commands") or [run.get("command") or MISSING])[-1])),
         ("Device", ", ".join(sorted(filter(None, devices))) or str(machine.get("device") or MISSING)),
@@ -101,6 +102,17 @@ def _facts(context: ReportContext) -> list[tuple[str, str]]:
         ("Code", f"maskbench {version.get('maskbench', MISSING)}, commit {run.get('git_commit') or MISSING}"),
         ("Software", ", ".join(f"{n} {version[n]}" for n in ("python", "torch", "torchvision") if n in version)),
     ]
+
+
+def _seeds(seeds: SeedsConfig) -> str:
+    """How often each arm was trained, and what differed."""
+    varied = {"init": "initial weights and order", "split": "the split", "both": "initial weights, order and split"}
+    numbers = seeds.numbers()
+    if len(numbers) == 1:
+        return f"one run of each arm (seed {numbers[0]})"
+    return (
+        f"{len(numbers)} runs of each arm (seeds {numbers[0]} to {numbers[-1]}), which differ in {varied[seeds.vary]}"
+    )
 
 
 def _words(values: Mapping[str, Any], names: Sequence[str], forms: Mapping[str, str]) -> list[str]:
@@ -258,6 +270,9 @@ def _split(context: ReportContext) -> dict[str, Any] | None:
     if context.split is None:
         return None
     table = context.split.proportions
+    splits = 1
+    if "split_id" in table:
+        splits, table = table["split_id"].nunique(), table[table["split_id"] == table["split_id"].min()]
     sides = list(dict.fromkeys(table["split"]))
     rows = []
     for label in dict.fromkeys(table["label"].astype(str)):
@@ -275,6 +290,7 @@ def _split(context: ReportContext) -> dict[str, Any] | None:
     leakage = context.split.leakage
     return {
         "table": Grid(shown.columns, shown.rows, (False, *(True,) * (len(shown.columns) - 1)), shown.total),
+        "splits": splits,
         "leakage": grid(leakage) if leakage is not None else None,
         "leaks": bool((leakage[["shared_photographs", "exposed_faces"]] > 0).any().any())
         if leakage is not None

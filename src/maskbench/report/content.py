@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from maskbench import schemas
+from maskbench.config import SeedsConfig
 from maskbench.schemas import read_table
 from maskbench.storage import read_json, read_yaml
 
@@ -226,7 +227,7 @@ def _split(folder: Path) -> Split:
 
 def _training(folder: Path, config: dict[str, Any]) -> Training:
     runs = []
-    for seed in config["seeds"]:
+    for seed in SeedsConfig.model_validate(config["seeds"]).numbers():
         for arm in config["arms"]:
             run = folder / arm["name"] / f"seed{seed}"
             runs.append(TrainedRun(arm["name"], int(seed), _json(run / "fit.json"), _json(run / "weights.json")))

@@ -97,20 +97,21 @@ DUPLICATES = table_schema(
     unique=["image_id_a", "image_id_b"],
 )
 
-#: Where each face goes. Faces of one `group` (a photograph and its near-duplicates) share a side
-#: under the grouped strategy.
+#: Where each face goes in each of the study's splits. Faces of one `group` (a photograph and its
+#: near-duplicates) share a side under the strategies `grouped` and `kfold`.
 SPLIT = table_schema(
     "split",
     {
+        "split_id": COUNT,
         "face_id": KEY,
         "image_id": KEY,
         "group": COUNT,
         "label": KEY,
         "split": SPLIT_NAME,
-        "strategy": pa.Column(str, pa.Check.isin(["grouped", "random"])),
+        "strategy": pa.Column(str, pa.Check.isin(["grouped", "kfold", "random"])),
         "seed": COUNT,
     },
-    unique=["face_id"],
+    unique=["split_id", "face_id"],
 )
 
 #: Long measurements per epoch; `class_name` is empty for metrics over all classes.

@@ -44,13 +44,15 @@ def photo_groups(image_ids: pd.Series, duplicates: pd.DataFrame) -> pd.Series:
     return pd.Series(numbers.astype(int), index=pd.Index(unique, name="image_id"), name="group")
 
 
-def split_faces(faces: pd.DataFrame, duplicates: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
+def split_faces(faces: pd.DataFrame, duplicates: pd.DataFrame, config: SplitConfig, split_id: int = 0) -> pd.DataFrame:
     """Assign every face to train, val or test.
 
     Args:
         faces: `schemas.FACES`.
         duplicates: `schemas.DUPLICATES`.
         config: strategy, fractions, seed.
+        split_id: which of a study's splits: dealt with seed `config.seed + split_id`; under `kfold`, fold
+            `split_id mod k` of the repetition whose seed is `config.seed + split_id div k`.
 
     Returns:
         `schemas.SPLIT`, one row per face in the order of `faces`.
@@ -60,19 +62,23 @@ def split_faces(faces: pd.DataFrame, duplicates: pd.DataFrame, config: SplitConf
     """
     group = faces["image_id"].map(photo_groups(faces["image_id"], duplicates)).to_numpy()
     labels = faces["label"].to_numpy()
-    if config.strategy == "grouped":
-        sides = _grouped_sides(labels, group, config)
+    if config.strategy == "kfold":
+        seed = config.seed + split_id // config.k
+        sides = _kfold_sides(labels, group, config, seed, split_id % config.k)
     else:
-        sides = _random_sides(labels, config)
+        seed = config.seed + split_id
+        deal = _grouped_sides if config.strategy == "grouped" else _random_sides
+        sides = deal(labels, group, config, seed)
     split = pd.DataFrame(
         {
+            "split_id": split_id,
             "face_id": faces["face_id"].to_numpy(),
             "image_id": faces["image_id"].to_numpy(),
             "group": group,
             "label": labels,
             "split": sides,
             "strategy": config.strategy,
-            "seed": config.seed,
+            "seed": seed,
         }
     )
     absent = sorted(set(labels) - set(split.loc[split["split"] == "train", "label"]))
@@ -81,23 +87,50 @@ def split_faces(faces: pd.DataFrame, duplicates: pd.DataFrame, config: SplitConf
     return split
 
 
-def _grouped_sides(labels: NDArray[np.object_], group: NDArray[np.int_], config: SplitConfig) -> NDArray[np.str_]:
+def _grouped_sides(
+    labels: NDArray[np.object_], group: NDArray[np.int_], config: SplitConfig, seed: int
+) -> NDArray[np.str_]:
     """Deal stratified, grouped folds to the three sides so that class counts come closest."""
     largest_class = int(pd.Series(labels).value_counts().max())
     folds = min(config.folds, len(np.unique(group)), largest_class)
     if folds < len(SPLITS):
         raise SplitError(f"split: {len(np.unique(group))} group(s) of photographs cannot fill three sides")
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=config.seed)
+    fold_of = _folds(labels, group, folds, seed)
+    return np.asarray(SPLITS)[_deal_folds(fold_of, labels, config, seed)[fold_of]]
+
+
+def _folds(labels: NDArray[np.object_], group: NDArray[np.int_], folds: int, seed: int) -> NDArray[np.int_]:
+    """Fold of every face: stratified, no group in two."""
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     fold_of = np.empty(len(labels), dtype=int)
     with warnings.catch_warnings():
-        # A class with fewer faces than folds is expected here; the deal below evens it out.
+        # A class with fewer faces than folds is expected here; the deal of the folds evens it out.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         for fold, (_, members) in enumerate(splitter.split(labels, labels, group)):
             fold_of[members] = fold
-    return np.asarray(SPLITS)[_deal_folds(fold_of, labels, config)[fold_of]]
+    return fold_of
 
 
-def _deal_folds(fold_of: NDArray[np.int_], labels: NDArray[np.object_], config: SplitConfig) -> NDArray[np.int_]:
+def _kfold_sides(
+    labels: NDArray[np.object_], group: NDArray[np.int_], config: SplitConfig, seed: int, fold: int
+) -> NDArray[np.str_]:
+    """Test on one fold of k; of the other faces, hold out the configured share for validation."""
+    _, val, _ = config.fractions
+    inner = max(2, round((1 - 1 / config.k) / val))
+    largest_class = int(pd.Series(labels).value_counts().max())
+    if len(np.unique(group)) < max(config.k, inner) + 1 or largest_class < config.k:
+        raise SplitError(f"split: {len(np.unique(group))} group(s) of photographs cannot fill {config.k} folds")
+    sides = np.full(len(labels), "train", dtype="<U5")
+    test = _folds(labels, group, config.k, seed) == fold
+    rest = np.flatnonzero(~test)
+    sides[test] = "test"
+    sides[rest[_folds(labels[rest], group[rest], inner, seed) == 0]] = "val"
+    return sides
+
+
+def _deal_folds(
+    fold_of: NDArray[np.int_], labels: NDArray[np.object_], config: SplitConfig, seed: int
+) -> NDArray[np.int_]:
     """Side (0, 1, 2) of every fold.
 
     Of many random deals: those that leave the fewest classes without a face on some side, and of these the
@@ -108,7 +141,7 @@ def _deal_folds(fold_of: NDArray[np.int_], labels: NDArray[np.object_], config: 
     sizes = np.maximum(1, np.round(np.array(config.fractions) * folds)).astype(int)
     sizes[0] = folds - sizes[1:].sum()
     pattern = np.repeat(np.arange(len(SPLITS)), sizes)
-    rng = np.random.default_rng(config.seed)
+    rng = np.random.default_rng(seed)
     deals = rng.permuted(np.tile(pattern, (DEALS, 1)), axis=1)  # (D, F)
     one_hot = deals[:, None, :] == np.arange(len(SPLITS))[None, :, None]  # (D, 3, F)
     got = one_hot @ counts  # (D, 3, K)
@@ -118,15 +151,15 @@ def _deal_folds(fold_of: NDArray[np.int_], labels: NDArray[np.object_], config: 
     return np.asarray(deals[np.lexsort((error, absent))[0]])
 
 
-def _random_sides(labels: NDArray[np.object_], config: SplitConfig) -> NDArray[np.str_]:
+def _random_sides(
+    labels: NDArray[np.object_], group: NDArray[np.int_], config: SplitConfig, seed: int
+) -> NDArray[np.str_]:
     """Stratified split of faces that ignores photographs: the leaky protocol, on purpose."""
     indices = np.arange(len(labels))
     _, val, test = config.fractions
     try:
-        kept, test_indices = train_test_split(indices, test_size=test, stratify=labels, random_state=config.seed)
-        _, val_indices = train_test_split(
-            kept, test_size=val / (1 - test), stratify=labels[kept], random_state=config.seed
-        )
+        kept, test_indices = train_test_split(indices, test_size=test, stratify=labels, random_state=seed)
+        _, val_indices = train_test_split(kept, test_size=val / (1 - test), stratify=labels[kept], random_state=seed)
     except ValueError as error:
         raise SplitError(f"split: faces cannot be divided at random ({error})") from error
     sides = np.full(len(labels), "train", dtype="<U5")
@@ -143,7 +176,7 @@ def split_proportions(split: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataF
         classes: class order.
 
     Returns:
-        One row per side and class: `split`, `label`, `faces`, `share` (of the side's faces),
+        One row per split, side and class: `split_id`, `split`, `label`, `faces`, `share` (of the side's faces),
         `share_overall` (of all faces of this class, how many sit on this side), `photographs`.
     """
     rows = []

@@ -92,7 +92,7 @@ def fit_arm(
         inputs: faces, split, classes.
         config: the study's configuration.
         arm: implementation and initialisation.
-        seed: of initialisation, order and augmentation.
+        seed: number of the run; initialisation, order and augmentation follow from `config.seeds.init_seed` of it.
         loaded: pretrained tensors for a pretrained arm, None for a random one.
         folder: of this run.
         notify: receives one line per epoch.
@@ -101,21 +101,23 @@ def fit_arm(
     Returns:
         The content of `fit.json`.
     """
-    seed_everything(seed, arm.name)
+    init_seed = config.seeds.init_seed(seed)
+    seed_everything(init_seed, arm.name)
     model, weights = build_model(
         arm.implementation,
         len(inputs.classes),
-        seed=seed,
+        seed=init_seed,
         loaded=loaded,
         zero_init_residual=config.train.zero_init_residual and arm.initialisation == "random",
     )
     execution = resolve_execution(config.train, config.faces.input_size)
     execution.place(model)
-    datamodule = build_datamodule(inputs, config, seed)
+    datamodule = build_datamodule(inputs, config, init_seed)
     module = ArmModule(
         model,
         arm=arm.name,
-        seed=seed,
+        run=seed,
+        seed=init_seed,
         classes=inputs.classes,
         criterion=build_loss(config.train, datamodule.class_counts()),
         preprocess=preprocess_from(config),
@@ -193,6 +195,8 @@ def _record(
         "implementation": arm.implementation,
         "initialisation": arm.initialisation,
         "seed": seed,
+        "init_seed": config.seeds.init_seed(seed),
+        "split_id": config.seeds.split_id(seed),
         "classes": list(inputs.classes),
         "preprocess": {
             "input_size": config.faces.input_size,

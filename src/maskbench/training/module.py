@@ -65,7 +65,8 @@ class ArmModule(L.LightningModule):
     Args:
         model: the network.
         arm: its name.
-        seed: the run's seed.
+        run: its number, what tables call `seed`.
+        seed: of augmentation.
         classes: class order.
         criterion: training loss.
         preprocess: view and normalisation.
@@ -79,6 +80,7 @@ class ArmModule(L.LightningModule):
         model: nn.Module,
         *,
         arm: str,
+        run: int,
         seed: int,
         classes: tuple[str, ...],
         criterion: WeightedCrossEntropy,
@@ -91,7 +93,7 @@ class ArmModule(L.LightningModule):
         self.model, self.criterion = model, criterion
         self.seed, self.classes, self.preprocess, self.execution = seed, classes, preprocess, execution
         self.protocol, self.evaluate = train, evaluate
-        self.history = History(arm, seed)
+        self.history = History(arm, run)
         self.statistics = LossStatistics(train.moving_average)
         self.flow = GradientFlow(model)
         self.training_sums, self.validation_sums = EpochSums(len(classes)), EpochSums(len(classes))

@@ -1,0 +1,1 @@
+"""What each stage does: read the tables of those before, compute, write its own."""

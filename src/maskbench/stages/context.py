@@ -1,0 +1,126 @@
+"""What every stage is given, and what several of them read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from maskbench.config import WEIGHTS_NAMES, Config, ConfigError
+from maskbench.rundir import RunDir, cache_folder
+from maskbench.schemas import read_table
+from maskbench.storage import content_key, read_json, sha256_file
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How jobs are run; no part of a study's configuration, for it changes no result.
+
+    Attributes:
+        name: `local` or `ray`.
+        workers: jobs side by side; 0: one per GPU, one on a machine without.
+        address: of a running Ray cluster; empty: Ray starts one on this machine.
+        retries: how often a job that died is tried again.
+    """
+
+    name: Literal["local", "ray"] = "local"
+    workers: int = 0
+    address: str = ""
+    retries: int = 1
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage needs to know.
+
+    Attributes:
+        config: the study's configuration.
+        folders: where its files are.
+        notify: receives lines for the user.
+        progress: given a title, returns a callback for (done, total); None hides progress.
+        interactive: a person watches the terminal: show progress bars.
+        engine: where trainings run.
+    """
+
+    config: Config
+    folders: RunDir
+    notify: Callable[[str], None]
+    progress: Callable[[str], Callable[[int, int], None] | None]
+    interactive: bool = False
+    engine: Engine = Engine()
+
+    def table(self, stage: str, name: str, schema: Any) -> pd.DataFrame:
+        """A table that an earlier stage wrote."""
+        return read_table(self.folders.stage(stage) / name, schema)
+
+    def classes(self) -> tuple[str, ...]:
+        """The class order, decided by the audit."""
+        return tuple(read_json(self.folders.stage("audit") / "classes.json"))
+
+
+def dataset_root(context: Context) -> Path:
+    """The dataset's folder; downloads or draws it when it is not there yet."""
+    from maskbench.data.sources import locate_dataset
+
+    return locate_dataset(
+        context.config.data.source,
+        sample_params=context.config.data.sample,
+        cache=cache_folder(),
+        notify=context.notify,
+    )
+
+
+def check_inputs(context: Context) -> None:
+    """Refuse, before anything runs, what training would refuse an hour later.
+
+    Raises:
+        ConfigError: an arm's implementation is unknown, or the weights are neither a name nor a file.
+    """
+    from maskbench.models.registry import IMPLEMENTATIONS
+
+    config = context.config
+    for arm in config.arms:
+        if arm.implementation not in IMPLEMENTATIONS:
+            raise ConfigError(
+                f"arms: {arm.name}: implementation {arm.implementation!r} is not one of {', '.join(IMPLEMENTATIONS)}"
+            )
+    pretrained = any(arm.initialisation == "pretrained" for arm in config.arms)
+    if pretrained and config.weights not in WEIGHTS_NAMES and not Path(config.weights).is_file():
+        raise ConfigError(f"weights: {config.weights} is not a file, nor one of {', '.join(WEIGHTS_NAMES)}")
+
+
+def weights_state(context: Context) -> str:
+    """Hash of the weights file that was named; empty for weights that go by a name."""
+    path = Path(context.config.weights)
+    return sha256_file(path) if path.is_file() else ""
+
+
+def dataset_state(context: Context) -> str:
+    """Hash of names, sizes and modification times of the dataset's files."""
+    root = dataset_root(context)
+    facts: list[list[Any]] = [[str(root.resolve()), 0, 0]]
+    facts += [
+        [path.relative_to(root).as_posix(), path.stat().st_size, path.stat().st_mtime_ns]
+        for folder in ("images", "annotations")
+        for path in sorted((root / folder).iterdir())
+        if path.is_file()  # a dangling link is the audit's to report
+    ]
+    return content_key(facts)
+
+
+def face_crops(context: Context, images: pd.DataFrame, faces: pd.DataFrame) -> Any:
+    """The faces' crops, from the cache when they are there."""
+    from maskbench.data.faces import cached_faces
+
+    return cached_faces(
+        cache_folder() / "faces",
+        lambda: dataset_root(context),
+        images,
+        faces,
+        context.config.faces.margin,
+        max_pixels=context.config.audit.max_pixels,
+        progress=context.progress("face crops"),
+    )
