@@ -1,0 +1,115 @@
+"""Trainings as jobs: equal results wherever they run, and one that dies takes no other with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from maskbench import schemas, study
+from maskbench.config import Config, make_config
+from maskbench.rundir import RunDir, RunError
+from maskbench.stages import engines
+from maskbench.stages.context import Context, Engine
+from maskbench.stages.engines import run_jobs
+from maskbench.stages.jobs import Job, prepare, read_runs, split_of_run
+from maskbench.stages.training import make_jobs
+from maskbench.storage import read_json
+
+ARM = {"name": "a", "implementation": "manual", "initialisation": "random"}
+
+
+def config() -> Config:
+    layer = {
+        "data": {"sample": {"images": 16, "class_shares": {"with_mask": 0.5, "without_mask": 0.3,
+                                                         "mask_weared_incorrect": 0.2}}},
+        "arms": [ARM], "seeds": {"count": 2, "vary": "split"}, "train": {"epochs": 1},
+    }  # fmt: skip
+    return make_config("smoke", layer)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A study whose faces are split, nothing trained."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MASKBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    found = RunDir.named("s", tmp_path_factory.mktemp("engines"))
+    found.claim(config(), set())
+    study.run_stages(["audit", "split"], context_of(found))
+    patch.undo()
+    return found
+
+
+def context_of(folders: RunDir) -> Context:
+    return Context(config(), folders, lambda line: None, lambda title: None)
+
+
+def jobs_in(folders: RunDir, name: str) -> list[Job]:
+    jobs = make_jobs(context_of(folders), folders.results / name, config(), None)
+    assert [job.seed for job in jobs if prepare(job)] == [0, 1]
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def in_sequence(folders: RunDir, tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
+    """Both runs, trained in this process."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MASKBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    jobs = jobs_in(folders, "sequence")
+    run_jobs(jobs, Engine(), lambda line: None)
+    patch.undo()
+    return jobs
+
+
+def test_runs_take_their_own_split(folders: RunDir, in_sequence: list[Job]) -> None:
+    sides = [split_of_run(context_of(folders), seed)["split"].tolist() for seed in (0, 1)]
+    assert sides[0] != sides[1]
+    records = [read_json(job.folder / "best.json") for job in in_sequence]
+    assert [(r["seed"], r["init_seed"], r["split_id"]) for r in records] == [(0, 0, 0), (1, 0, 1)]
+    fitted = [read_json(job.folder / "fit.json") for job in in_sequence]
+    assert [f["train_faces"] for f in fitted] == [side.count("train") for side in sides]
+    assert not any(prepare(job) for job in in_sequence)  # complete and unchanged
+
+
+def test_a_killed_process_is_replaced_and_results_are_those_of_one_process(
+    folders: RunDir, in_sequence: list[Job]
+) -> None:
+    jobs, lines = jobs_in(folders, "side"), list[str]()
+    started: list[engines.subprocess.Popen[bytes]] = []
+    original = engines._start
+
+    def watched(*arguments: object) -> object:
+        process = original(*arguments)  # type: ignore[arg-type]
+        started.append(process)
+        if len(started) == 1:
+            threading.Thread(target=lambda: (time.sleep(1), process.kill())).start()
+        return process
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "_start", watched)
+        run_jobs(jobs, Engine(workers=2, retries=1), lines.append)
+    assert len(started) == 3
+    assert any("killed by signal 9" in line and "trying again" in line for line in lines)
+    for name, schema in (("epochs", schemas.EPOCHS), ("steps", schemas.STEPS)):
+        pd.testing.assert_frame_equal(read_runs(jobs, name, schema), read_runs(in_sequence, name, schema), rtol=1e-4)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_that_fails_for_good_is_named_after_the_others_have_finished(
+    folders: RunDir, in_sequence: list[Job], tmp_path: Path, workers: int
+) -> None:
+    jobs = jobs_in(folders, f"failing{workers}")
+    jobs[0] = dataclasses.replace(jobs[0], weights=str(tmp_path / "gone.safetensors"), weights_sha256="0" * 64)
+    with pytest.raises(RunError, match=rf"1 of 2 trainings failed \(failing{workers}/a/seed0: .*gone\.safetensors"):
+        run_jobs(jobs, Engine(workers=workers, retries=0), lambda line: None)
+    assert "outputs" not in read_json(jobs[0].folder / "job.json")
+    assert "outputs" in read_json(jobs[1].folder / "job.json")
+
+
+def test_a_job_survives_the_way_to_another_process(folders: RunDir) -> None:
+    job = make_jobs(context_of(folders), folders.results / "x", config(), None)[1]
+    assert Job.from_json(job.to_json()) == job
