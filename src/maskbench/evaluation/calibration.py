@@ -102,11 +102,11 @@ def calibration_table(
         of the figure if every stated probability were true; below the range's upper end, no
         miscalibration is shown.
 
-        Intervals: percentile for figures that are means over faces. Binned errors grow when
-        photographs are drawn, so percentile intervals miss the truth near 0 (coverage 0 to 55 % in
-        simulation); theirs are symmetric about the value, as wide as the further percentile, and
-        reach down to 0 where the value is no larger than chance gives (96 % in the same simulation).
-        Maxima and parts over bins have none.
+        Intervals: percentile for figures that are means over faces. Binned errors are too large by the
+        noise in the bins, and larger still when photographs are drawn, so percentile intervals miss the
+        truth near 0 (coverage 0 to 55 % at nominal 95 % in simulation). Theirs reach up by the further
+        percentile, as symmetric intervals do, and down by at least what chance gives (92 % or more in the
+        same simulation). Maxima and parts over bins have none.
 
     Raises:
         ValueError: senseless settings, columns missing, or a run without a row in `temperatures`.
@@ -318,8 +318,8 @@ def _limits(
     if chance is None:
         return low, high, ""
     reach = max(value - low, high - value)
-    no_more_than_chance = value <= np.quantile(chance, (1 + confidence) / 2)
-    return 0.0 if no_more_than_chance else max(0.0, value - reach), min(1.0, value + reach), ""
+    by_chance = float(np.quantile(chance, (1 + confidence) / 2))
+    return max(0.0, value - max(reach, by_chance)), min(1.0, value + reach), ""
 
 
 def _bin_rows(
