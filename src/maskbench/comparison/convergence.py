@@ -120,14 +120,15 @@ def convergence_table(
         raise ValueError(f"epochs: no rows of {metric} on {split}; record it during training")
     elapsed = times.set_index(["arm", "seed", "epoch"])["elapsed"] if len(times) else pd.Series(dtype=float)
     curves: dict[tuple[str, int], _Curve] = {}
-    for (arm, seed), part in chosen.sort_values("epoch").groupby(["arm", "seed"], sort=False):
+    for arm, seed in dict.fromkeys(zip(chosen["arm"].tolist(), chosen["seed"].tolist(), strict=True)):
+        part = chosen[(chosen["arm"] == arm) & (chosen["seed"] == seed)].sort_values("epoch")
         known = part[part["value"].notna()]
         passed = [float(elapsed.get((arm, seed, epoch), np.nan)) for epoch in known["epoch"]]
         number = known["epoch"].to_numpy(dtype=np.float64) + 1
-        curves[str(arm), int(seed)] = _Curve(number, known["value"].to_numpy(dtype=np.float64), np.array(passed))
+        curves[arm, seed] = _Curve(number, known["value"].to_numpy(dtype=np.float64), np.array(passed))
     rows = []
-    for arm, seed in dict.fromkeys(zip(chosen["arm"], chosen["seed"], strict=True)):
-        measured = _measurements(curves, str(arm), int(seed), targets)
+    for arm, seed in curves:
+        measured = _measurements(curves, arm, seed, targets)
         for name, (unit, value, reason) in measured.items():
             row = {"arm": arm, "seed": seed, "metric": name, "unit": unit, "value": value, "reason": reason}
             rows.append(row)
@@ -327,27 +328,29 @@ def convergence_answer(
         ValueError: an arm or the target was not measured.
     """
     name = f"epochs_to_{target * 100:g}"
-    table = summary.set_index(["arm", "metric"])
-    absent = [one for one in (arm, baseline) if (one, name) not in table.index]
+    found = {(row["arm"], row["metric"]): row for row in summary.to_dict("records")}
+    absent = [one for one in (arm, baseline) if (one, name) not in found]
     if absent:
         raise ValueError(f"summary: {name} of {absent[0]} was not measured; give an arm and a target of the table")
 
     def number(one: str, metric: str, unit: str) -> str:
-        value = float(table.loc[(one, metric), "mean"])
-        return "an unknown number of " + unit if np.isnan(value) else f"{value:.3g} {unit}"
+        value = float(found[one, metric]["mean"])
+        if np.isnan(value):
+            return f"an unknown number of {unit}"
+        return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
     parts = [
-        f"{one} came to {target:.0%} of its own best {score} ({table.loc[(one, 'best'), 'mean']:.3f}) after "
+        f"{one} came to {target * 100:g}% of its own best {score} ({float(found[one, 'best']['mean']):.3f}) after "
         f"{number(one, name, 'epochs')} ({number(one, name.replace('epochs', 'seconds'), 'seconds')})"
         for one in (arm, baseline)
     ]
     common = f"{number(arm, 'epochs_to_common', 'epochs')} against {number(baseline, 'epochs_to_common', 'epochs')}"
-    runs = int(table.loc[(arm, name), "runs"])
+    runs = int(found[arm, name]["runs"])
     over = f"Over {runs} seeds, on average, " if runs > 1 else "With one seed, "
     first = f"{over}{parts[0]} and {parts[1]}; to the level that both reached it took {common}."
-    goals = {"epochs_to_common": "the common level", name: f"{target:.0%} of its own best"}
-    found = [_paired(differences, arm, baseline, metric, goal, alpha) for metric, goal in goals.items()]
-    return f"{first} Paired by seed, {arm} minus {baseline} is {' and '.join(found)}."
+    goals = {"epochs_to_common": "the common level", name: f"{target * 100:g}% of its own best"}
+    gaps = [_paired(differences, arm, baseline, metric, goal, alpha) for metric, goal in goals.items()]
+    return f"{first} Paired by seed, {arm} minus {baseline} is {' and '.join(gaps)}."
 
 
 def _paired(differences: pd.DataFrame, arm: str, baseline: str, metric: str, goal: str, alpha: float) -> str:

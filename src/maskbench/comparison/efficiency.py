@@ -173,7 +173,7 @@ def regimes_table(
             for metric, part in mine.groupby("metric", sort=False):
                 if part["trained_parameters"].nunique() > 1:
                     raise ValueError(f"runs: trained_parameters of {arm}, {regime} differ between seeds")
-                cost = {"trained_parameters": int(part["trained_parameters"].iloc[0])}
+                cost: dict[str, Any] = {"trained_parameters": int(part["trained_parameters"].iloc[0])}
                 cost["seconds"] = float(part["seconds"].mean())
                 rows.append({"arm": arm, "regime": regime, "metric": metric} | cost | _over_runs(part, confidence))
     return pd.DataFrame(rows, columns=list(REGIMES.columns))

@@ -188,22 +188,22 @@ def _sides(
 ) -> Iterator[_Side]:
     """Every arm, seed (unless pooled) and split, raw and scaled."""
     runs = ["arm", "split"] if pooled else ["arm", "seed", "split"]
-    fitted = temperatures.set_index(["arm", "seed"])
-    for key, part in predictions[predictions["split"].isin(splits)].groupby(runs, sort=False):
-        arm = key[0]
-        seeds = part["seed"].unique()
-        absent = [int(number) for number in seeds if (arm, number) not in fitted.index]
+    fitted = {(row["arm"], row["seed"]): row for row in temperatures.to_dict("records")}
+    for _, part in predictions[predictions["split"].isin(splits)].groupby(runs, sort=False):
+        arm, split = str(part["arm"].iloc[0]), str(part["split"].iloc[0])
+        seeds = [int(number) for number in part["seed"].unique()]
+        absent = [number for number in seeds if (arm, number) not in fitted]
         if absent:
             raise ValueError(f"temperatures: no row for {arm}, seed {absent[0]}; make the table of the same runs")
         scored, logits = Scored.of(part, classes), logits_of(part, classes)
-        values = {number: float(fitted.loc[(arm, number), "temperature"]) for number in seeds}
-        unknown = [f"seed {n}: {fitted.loc[(arm, n), 'reason']}" for n in seeds if np.isnan(values[n])]
-        head = {"arm": arm, "runs": len(seeds)} if pooled else {"arm": arm, "seed": int(key[1])}
+        values = {number: float(fitted[arm, number]["temperature"]) for number in seeds}
+        unknown = [f"seed {n}: {fitted[arm, n]['reason']}" for n in seeds if np.isnan(values[n])]
+        head = {"arm": arm, "runs": len(seeds)} if pooled else {"arm": arm, "seed": seeds[0]}
         scale = part["seed"].map(values).to_numpy(dtype=np.float64)[:, None]
         for name, reason in (("raw", ""), ("temperature", "; ".join(unknown))):
             used = logits if name == "raw" else logits / scale
             yield _Side(
-                head | {"split": key[-1], "calibrated": name}, np.asarray(softmax(used, axis=1)),
+                head | {"split": split, "calibrated": name}, np.asarray(softmax(used, axis=1)),
                 cross_entropy(used, scored.true), scored.true, scored.images, scored.image_count, reason,
             )  # fmt: skip
 

@@ -81,7 +81,7 @@ def bin_sums(stated: Floats, hits: Floats, weights: Floats, bins: int, scheme: S
     place = np.minimum(np.floor((upto - mass / 2) * bins / upto[:, -1:]), bins - 1).astype(np.int64)
     flat = (place + np.arange(R)[:, None] * bins).ravel()
     sums = [np.bincount(flat, values.ravel(), R * bins) for values in (mass, mass * ranked[starts], right)]
-    return np.stack(sums, axis=1).reshape(R, bins, 3)
+    return np.stack(sums, axis=1).reshape(R, bins, 3).astype(np.float64)
 
 
 def calibration_error(sums: Floats) -> Floats:
