@@ -62,7 +62,7 @@ def loss_autocorrelation_table(steps: pd.DataFrame, *, lags: int = 20) -> pd.Dat
         ValueError: `lags` below 1.
 
     Source:
-        Box, Jenkins & Reinsel, Time Series Analysis, eq. 2.1.10 (estimate) and 2.1.15 (band: Bartlett 1946).
+        Box, Jenkins & Reinsel, Time Series Analysis, chapter 2 (estimate; band after Bartlett 1946).
     """
     if lags < 1:
         raise ValueError(f"lags: at least 1, not {lags}")
@@ -120,22 +120,29 @@ def gradient_ratio_table(gradients: pd.DataFrame) -> pd.DataFrame:
         `schemas.GRADIENT_RATIO`; NaN for epochs in which one group alone learned.
 
     Source:
-        Glorot & Bengio, AISTATS 2010, section 4.2.1.
+        Glorot & Bengio, AISTATS 2010, section 4.2.
     """
-    rows = []
     steps = _group_steps(gradients)
-    for (arm, seed, epoch), part in steps.groupby(["arm", "seed", "epoch"], sort=False):
-        order = part.sort_values("position")
-        shallow, deep = order["group"].iloc[0], order["group"].iloc[-1]
-        row: dict[str, Any] = {"arm": arm, "seed": seed, "epoch": epoch, "shallow": shallow, "deep": deep}
-        ratios = {}
-        for name, column in (("ratio", "gradient_norm"), ("relative_ratio", "relative_norm")):
-            wide = part.pivot_table(index="step", columns="group", values=column)
-            one, other = (wide[group] if group in wide else pd.Series(dtype=float) for group in (shallow, deep))
-            ratios[name] = float((one / other.where(other > 0)).median()) if shallow != deep else np.nan
-        reason = "one depth group only" if shallow == deep else ""
-        rows.append(row | ratios | {"reason": reason or ("" if ratios["ratio"] >= 0 else "the head has no gradient")})
-    return pd.DataFrame(rows, columns=list(GRADIENT_RATIO.columns))
+    if steps.empty:
+        return pd.DataFrame(columns=list(GRADIENT_RATIO.columns))
+    # What learns changes between epochs only, so the ends of a step are those of its epoch.
+    each = steps.sort_values("position", kind="stable").groupby(["arm", "seed", "epoch", "step"], sort=False)
+    first, last = each.first(), each.last()
+    one_group = first["group"] == last["group"]
+    found = pd.DataFrame({"shallow": first["group"], "deep": last["group"]})
+    for name, column in (("ratio", "gradient_norm"), ("relative_ratio", "relative_norm")):
+        found[name] = (first[column] / last[column].where(last[column] > 0)).mask(one_group)
+    ends = {"shallow": ("shallow", "first"), "deep": ("deep", "first")}
+    medians = {"ratio": ("ratio", "median"), "relative_ratio": ("relative_ratio", "median")}
+    table = found.groupby(["arm", "seed", "epoch"], sort=False).agg(**ends, **medians).reset_index()
+    alone = table["shallow"] == table["deep"]
+    silent = table["ratio"].isna() & ~alone
+    table["reason"] = np.select([alone, silent], ["one depth group only", "the head has no gradient"], "")
+    order = {key: place for place, key in enumerate(dict.fromkeys(zip(steps["arm"], steps["seed"], strict=True)))}
+    places = [order[key] for key in zip(table["arm"], table["seed"], strict=True)]
+    return (
+        table.assign(place=places).sort_values(["place", "epoch"])[list(GRADIENT_RATIO.columns)].reset_index(drop=True)
+    )
 
 
 def _within_epoch(part: pd.DataFrame) -> Floats:

@@ -86,7 +86,7 @@ def label_worth_table(
     Source:
         Monotone cubic: Fritsch & Carlson, SIAM J. Numer. Anal. 17 (1980). Isotonic regression: Barlow et
         al., Statistical Inference under Order Restrictions, 1972. Interval: expanded percentile bootstrap,
-        Hesterberg, The American Statistician 69 (2015), section 3.3.
+        Hesterberg, The American Statistician 69 (2015).
     """
     _check(confidence)
     if resamples < 2:

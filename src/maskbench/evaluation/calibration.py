@@ -112,8 +112,8 @@ def calibration_table(
         ValueError: senseless settings, columns missing, or a run without a row in `temperatures`.
 
     Source:
-        ECE, MCE: Guo et al., ICML 2017, eqs. 3, 4. Adaptive and classwise: Nixon et al., CVPR Workshops
-        2019, eqs. 3, 4. Brier, Monthly Weather Review 78 (1950), eq. 2. Symmetric bootstrap intervals:
+        ECE, MCE: Guo et al., ICML 2017, section 2. Adaptive and classwise: Nixon et al., CVPR Workshops
+        2019 (ACE, SCE). Brier, Monthly Weather Review 78 (1950). Symmetric bootstrap intervals:
         Hall, The Bootstrap and Edgeworth Expansion, 1992, section 3.6.
     """
     check_resampling(resamples, confidence)

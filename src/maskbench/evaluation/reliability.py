@@ -88,9 +88,9 @@ def calibration_error(sums: Floats) -> Floats:
     """Expected calibration error from `bin_sums` (R, B, 3): (R,), 0…1.
 
     Source:
-        Equal width: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3 (Naeini et
+        Equal width: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 2 (Naeini et
         al., AAAI 2015). Equal mass: Nixon et al., Measuring Calibration in Deep Learning, CVPR
-        Workshops 2019, eq. 4.
+        Workshops 2019 (ACE).
     """
     gaps = np.abs(sums[:, :, 2] - sums[:, :, 1]).sum(axis=1)
     return np.asarray(gaps / sums[:, :, 0].sum(axis=1))
@@ -100,7 +100,7 @@ def largest_calibration_error(sums: Floats) -> Floats:
     """Maximum calibration error from `bin_sums` (R, B, 3): (R,), 0…1; empty bins do not count.
 
     Source:
-        Guo et al. 2017, eq. 4.
+        Guo et al. 2017, section 2.
     """
     gaps = np.abs(sums[:, :, 2] - sums[:, :, 1])
     shares = np.divide(gaps, sums[:, :, 0], out=np.zeros_like(gaps), where=sums[:, :, 0] > 0)
@@ -114,7 +114,7 @@ def brier_parts(sums: Floats) -> Floats:
     faces of a bin state the same; otherwise what is left is the spread within bins.
 
     Source:
-        Murphy, A new vector partition of the probability score, J. Appl. Meteorol. 12 (1973), eq. 17.
+        Murphy, A new vector partition of the probability score, J. Appl. Meteorol. 12 (1973).
     """
     mass = sums[:, :, 0]
     total = mass.sum(axis=1)
@@ -136,7 +136,11 @@ def drawn_labels(probs: Floats, draws: int, rng: np.random.Generator) -> NDArray
         rng: source of the draws.
 
     Returns:
-        (S, N), 0…K-1.
+        (S, N), 0…K-1. Calibration errors of such labels are what chance alone gives: binned errors are
+        positive even for a perfect model, the more so the fewer faces a bin has.
+
+    Source:
+        Consistency resampling: Bröcker & Smith, Weather and Forecasting 22 (2007).
     """
     borders = np.cumsum(probs, axis=1)[:, :-1]  # (N, K-1)
     chance = rng.random((draws, len(probs)))
