@@ -76,6 +76,14 @@ def test_autocorrelated_losses_are_recognised_whatever_their_spread_by_epoch():
         assert at(found, "within_epoch", lag) == pytest.approx(0.6**lag, abs=0.06)
 
 
+def test_epochs_count_alike_whatever_their_spread():
+    # One epoch of ±100 in turn (lag 1: −1), three that swing slowly between ±1 (lag 1: cos(2π/50) = 0.99):
+    # (−1 + 3·0.99) / 4 = 0.49 where epochs count alike, −1 where the loud one drowns the others.
+    loud, slow = 100.0 * (-1.0) ** np.arange(500), np.cos(2 * np.pi * np.arange(500) / 50)
+    found = loss_autocorrelation_table(steps_of(np.concatenate([loud, slow, slow, slow]), 500), lags=1)
+    assert at(found, "within_epoch", 1) == pytest.approx(0.49, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("losses", "per_epoch", "reason"),
     [
