@@ -206,6 +206,16 @@ class EvaluateConfig(_Section):
     confidence: float = Field(0.95, gt=0, lt=1, description="of the intervals")
 
 
+class CompareConfig(_Section):
+    """How arms are compared over their runs."""
+
+    resamples: int = Field(10_000, ge=2, description="draws of photographs for intervals")
+    permutations: int = Field(9_999, ge=99, description="swaps of photographs; the smallest p is 1 / (this + 1)")
+    alpha: float = Field(0.05, gt=0, lt=1, description="level of verdicts; intervals have confidence 1 - alpha")
+    bins: int = Field(15, ge=2, description="bins of reliability diagrams (Guo et al. 2017)")
+    calibration_resamples: int = Field(1000, ge=2, description="draws for calibration, whose bins are found anew each")
+
+
 class ReportConfig(_Section):
     """Figures and warnings of the report."""
 
@@ -242,6 +252,7 @@ class Config(_Section):
     seeds: SeedsConfig = SeedsConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    compare: CompareConfig = CompareConfig()
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
@@ -267,6 +278,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "eda": {"bootstrap": 50},
         "faces": {"input_size": 32},
         "train": {"epochs": 2, "gradient_interval": 5},
+        "compare": {"resamples": 200, "permutations": 199},
     },
     "quick": {},
     "standard": {"seeds": {"count": 3}, "faces": {"input_size": 96}, "train": {"epochs": 30, "patience": 10}},

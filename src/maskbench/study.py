@@ -11,7 +11,7 @@ from typing import Any
 
 from maskbench.data.sources import DatasetError
 from maskbench.rundir import RunDir, RunError
-from maskbench.stages import describe, results, training
+from maskbench.stages import compare, describe, results, training
 from maskbench.stages.context import Context, dataset_state, weights_state
 from maskbench.storage import content_key
 
@@ -49,7 +49,8 @@ STAGES: dict[str, Stage] = {
             weights_state,
         ),
         Stage("evaluate", ("audit", "split", "train"), ("faces", "arms", "seeds", "evaluate"), results.evaluate),
-        Stage("report", ("audit", "eda", "split", "train", "evaluate"), ("report",), results.report),
+        Stage("compare", ("audit", "train", "evaluate"), ("arms", "seeds", "split", "compare"), compare.compare),
+        Stage("report", ("audit", "eda", "split", "train", "evaluate", "compare"), ("report",), results.report),
     )
 }
 

@@ -1,0 +1,175 @@
+"""Question 1 in the report: how the arms compare, with the evidence under the answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from maskbench.comparison.answer import METRIC_NAMES, p_text
+from maskbench.report.content_results import MISSING, interval, number
+from maskbench.report.grids import grid
+from maskbench.report.questions import Block, Question
+from maskbench.schemas import read_table
+from maskbench.schemas.calibration import CALIBRATION_POOLED, TEMPERATURES
+from maskbench.schemas.comparison import COMPARISON_DIFFERENCES, COMPARISON_SUMMARY, COMPARISON_TESTS
+from maskbench.schemas.convergence import CONVERGENCE_SUMMARY
+from maskbench.storage import read_json
+
+TITLE = "Question 1: how do the arms compare in convergence and in what they learn?"
+#: Calibration figures that are printed, and how they are called.
+_CALIBRATION = {
+    "ece_equal_width": "ECE, equal-width bins",
+    "ece_equal_mass": "ECE, adaptive bins",
+    "brier": "Brier score",
+    "nll": "cross-entropy (nats)",
+}
+#: Convergence figures that are printed.
+_CONVERGENCE = {
+    "best": "best validation macro-F1",
+    "best_epoch": "best epoch",
+    "epochs_to_90": "epochs to 90 % of its best",
+    "epochs_to_95": "epochs to 95 %",
+    "epochs_to_99": "epochs to 99 %",
+    "seconds_to_95": "seconds to 95 %",
+    "epochs_to_common": "epochs to the level that all runs reach",
+    "area_epochs": "area under the validation curve",
+}
+
+
+def question1(folder: Path) -> Question:
+    """The section, from the files of the compare stage.
+
+    Args:
+        folder: `results/NAME/compare`.
+    """
+    answer = read_json(folder / "answers.json")
+    summary = read_table(folder / "summary", COMPARISON_SUMMARY)
+    differences = read_table(folder / "differences", COMPARISON_DIFFERENCES)
+    tests = read_table(folder / "tests", COMPARISON_TESTS)
+    return Question(
+        anchor="question-1",
+        title=TITLE,
+        nav="Question 1",
+        answer=(answer["comparison"], *answer["convergence"]),
+        more=tuple(answer["decisions"]),
+        blocks=(
+            Block("Both arms over all runs", _covers(summary), grid(_arms(summary))),
+            Block("Differences", _stated(differences), grid(_differences(differences))),
+            Block("Tests of pairs", "", grid(_tests(tests)), folded=True),
+            Block("Convergence", "", grid(_convergence(read_table(folder / "convergence_summary", CONVERGENCE_SUMMARY)))),
+            Block(
+                "Calibration",
+                "Faces of all runs together; the temperature of each run is fitted on its validation faces.",
+                grid(_calibration(folder)),
+            ),
+        ),
+        figures=("comparison", "convergence", "calibration"),
+    )
+
+
+def _name(metric: str, class_name: str) -> str:
+    called = METRIC_NAMES.get(metric, metric.replace("_", " "))
+    return f"{called} {class_name}" if class_name else called
+
+
+def _arms(summary: pd.DataFrame) -> pd.DataFrame:
+    """A row per figure, a column per arm: mean, deviation between runs, interval."""
+    rows = []
+    for (metric, name), part in summary.groupby(["metric", "class_name"], sort=False):
+        row = {"figure": _name(metric, name), "faces": int(part["faces"].iloc[0])}
+        for found in part.to_dict("records"):
+            spread = f" ± {number(found['sd'])}" if found["seeds"] > 1 else ""
+            span = interval(found["low"], found["high"])
+            row[str(found["arm"])] = f"{number(found['value'])}{spread}" + (f" ({span})" if span else "")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _covers(summary: pd.DataFrame) -> str:
+    if summary.empty:
+        return ""
+    several = int(summary["seeds"].max())
+    mean = f"Mean over {several} runs ± standard deviation between runs; " if several > 1 else ""
+    return f"{mean}in brackets {summary['confidence'].iloc[0]:.0%} intervals, which cover {summary['covers'].iloc[0]}."
+
+
+def _differences(table: pd.DataFrame) -> pd.DataFrame:
+    rows = [
+        {
+            "arm": row["arm"],
+            "against": row["baseline"],
+            "figure": _name(str(row["metric"]), str(row["class_name"])),
+            "difference": number(row["value"], signed=True),
+            "interval": interval(row["low"], row["high"], signed=True) or MISSING,
+            "p": p_text(row["p_value"]),
+            "p (Holm)": p_text(row["p_holm"]),
+            "d_z": number(row["d_z"], 2),
+            "Cohen's h": number(row["h"], 2),
+            "verdict": row["verdict"],
+        }
+        for row in table.to_dict("records")
+    ]
+    return pd.DataFrame(rows)
+
+
+def _stated(table: pd.DataFrame) -> str:
+    """What is tested, and what the tests assume."""
+    if table.empty:
+        return "One arm alone is compared with nothing."
+    first = table.iloc[0]
+    return f"Null hypothesis: {first['null_hypothesis']} Assumptions: {first['assumptions']}"
+
+
+def _tests(table: pd.DataFrame) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = [
+        {
+            "test": row["test"],
+            "seed": row["seed"],
+            "arm": row["arm"],
+            "against": row["baseline"],
+            "figure": _name(str(row["metric"]), str(row["class_name"])),
+            "difference": number(row["value"], signed=True),
+            "b": number(row["b"], 0),
+            "c": number(row["c"], 0),
+            "p": p_text(row["p_value"]),
+            "p (Holm)": p_text(row["p_holm"]),
+            "null hypothesis": row["null_hypothesis"],
+            "assumptions": row["assumptions"],
+        }
+        for row in table.to_dict("records")
+    ]
+    return pd.DataFrame(rows)
+
+
+def _convergence(table: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for metric, called in _CONVERGENCE.items():
+        part = table[table["metric"] == metric]
+        if part.empty:
+            continue
+        row = {"figure": called}
+        for found in part.to_dict("records"):
+            digits = {"epochs": 1, "seconds": 0}.get(str(found["unit"]), 3)
+            spread = f" ± {number(found['sd'], digits)}" if found["defined"] > 1 else ""
+            row[str(found["arm"])] = f"{number(found['mean'], digits)}{spread}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _calibration(folder: Path) -> pd.DataFrame:
+    table = read_table(folder / "calibration", CALIBRATION_POOLED)
+    rows = []
+    for metric, called in _CALIBRATION.items():
+        part = table[(table["metric"] == metric) & (table["class_name"] == "") & (table["split"] == "test")]
+        for state in dict.fromkeys(part["calibrated"]):
+            row = {"figure": called, "probabilities": "as they are" if state == "raw" else "temperature-scaled"}
+            for found in part[part["calibrated"] == state].to_dict("records"):
+                span = interval(found["low"], found["high"])
+                row[str(found["arm"])] = number(found["value"]) + (f" ({span})" if span else "")
+            rows.append(row)
+    temperatures = read_table(folder / "temperatures", TEMPERATURES)
+    means = temperatures.groupby("arm", sort=False)["temperature"].mean()
+    rows.append({"figure": "temperature, mean over runs", "probabilities": ""} | {a: number(t) for a, t in means.items()})
+    return pd.DataFrame(rows)
