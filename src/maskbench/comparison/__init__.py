@@ -1,0 +1,1 @@
+"""How the arms compare: saved predictions in; differences, intervals and tests out."""
