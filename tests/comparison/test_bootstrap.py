@@ -28,7 +28,7 @@ def test_each_draw_has_as_many_photographs_and_each_is_as_likely():
 
 def test_all_runs_are_measured_on_the_same_draws():
     scored = simulated(np.random.default_rng(0), 30, arms=(2.0, 2.0), seeds=2)
-    twin = {key: scored["arm0", 0] for key in scored}  # every run alike
+    twin = dict.fromkeys(scored, scored["arm0", 0])  # every run alike
     draws = draw_metrics(runs_from(twin), resamples=20)
     for found in draws.drawn.values():
         np.testing.assert_array_equal(found, draws.drawn["arm0", 0])
@@ -167,8 +167,12 @@ def test_intervals_over_photographs_reach_their_coverage():
         runs = runs_from(simulated(rng, 40))
         drawn = draw_metrics(runs, resamples=200, seed=int(rng.integers(1 << 30))).of("arm0", [0])
         values, behind = runs.values("arm0", [0]), runs.photographs_behind(["arm0"], [0])
-        found = [interval(values[:, m], drawn[:, :, m], int(behind[m]), "share") for m in (ACCURACY, MACRO_F1, MACRO_AUC)]
-        hits.append([i.low <= expected[m] <= i.high for i, m in zip(found, (ACCURACY, MACRO_F1, MACRO_AUC), strict=True)])
+        found = [
+            interval(values[:, m], drawn[:, :, m], int(behind[m]), "share") for m in (ACCURACY, MACRO_F1, MACRO_AUC)
+        ]
+        hits.append(
+            [i.low <= expected[m] <= i.high for i, m in zip(found, (ACCURACY, MACRO_F1, MACRO_AUC), strict=True)]
+        )
     assert (np.mean(hits, axis=0) >= 0.93).all()
     assert np.mean(hits) < 0.99  # and are not merely wide
 

@@ -83,6 +83,7 @@ def test_a_class_that_is_not_drawn_has_no_figures_and_leaves_the_means_undefined
 
 def test_a_class_without_faces_is_left_out_of_means():
     table = predictions_from(np.array([[2.0, 0, 0], [0, 2, 0]]), ["a b", "2"], CLASSES, ["i", "j"])
-    found = dict(zip(metric_names(CLASSES), WeightedMetrics(Scored.of(table, CLASSES)).measure(np.ones((1, 2)))[0]))
+    values = WeightedMetrics(Scored.of(table, CLASSES)).measure(np.ones((1, 2)))[0]
+    found = dict(zip(metric_names(CLASSES), values, strict=True))
     assert found["f1_macro", ""] == found["balanced_accuracy", ""] == found["roc_auc_macro", ""] == 1
     assert np.isnan(found["roc_auc", "ü"])

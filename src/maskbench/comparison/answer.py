@@ -65,7 +65,7 @@ def mcnemar_sentences(tests: pd.DataFrame) -> list[str]:
     return [
         f"Only {row['baseline']} was right in {row['b']:.0f} decisions, only {row['arm']} in {row['c']:.0f}: "
         f"{'more than' if row['p_holm'] <= 0.05 else 'no more than'} chance explains "
-        f"({MCNEMAR_CLUSTERED}, over all seeds: p = {p_text(row['p_value'])}, after Holm {p_text(row['p_holm'])})."
+        f"({MCNEMAR_CLUSTERED}, over all seeds: {p_text(row['p_value'])}, after Holm {p_text(row['p_holm'])})."
         for row in table.to_dict("records")
     ]
 
@@ -75,11 +75,11 @@ def p_text(p: float) -> str:
 
     Example:
         >>> p_text(0.0312), p_text(0.00002), p_text(float("nan"))
-        ('0.031', '< 0.001', '–')
+        ('p = 0.031', 'p < 0.001', 'p undefined')
     """
     if math.isnan(p):
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+        return "p undefined"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def _shown(row: dict[str, Any], what: str) -> str:
@@ -89,7 +89,7 @@ def _shown(row: dict[str, Any], what: str) -> str:
     size = (
         f"{what} of {row['arm']} {abs(row['value']):.3f} {'above' if row['value'] > 0 else 'below'} that of "
         f"{row['baseline']}, {1 - row['alpha']:.0%} interval {row['low']:+.3f} to {row['high']:+.3f}, permutation "
-        f"p = {p_text(row['p_value'])}, after Holm {p_text(row['p_holm'])}"
+        f"{p_text(row['p_value'])}, after Holm {p_text(row['p_holm'])}"
     )
     if row["verdict"] == NO_DIFFERENCE:
         return f"no difference shown between {row['arm']} and {row['baseline']} ({size})"

@@ -45,16 +45,12 @@ def seeds_table(runs: Runs) -> pd.DataFrame:
         `COMPARISON_SEEDS`. NaN comes with a reason.
     """
     rows = []
-    for (arm, seed), _ in sorted(runs.runs.items(), key=lambda item: (runs.arms.index(item[0][0]), item[0][1])):
+    for arm, seed in [(name, seed) for name in runs.arms for seed in runs.common_seeds(name)]:
         images, faces = runs.basis([seed])
         for (metric, name), value in zip(runs.names, runs.values(arm, [seed])[0], strict=True):
-            rows.append(
-                {
-                    **{"arm": arm, "seed": seed, "metric": metric, "class_name": name, "value": float(value)},
-                    **{"images": images, "faces": faces[name]},
-                    "reason": _undefined(name, faces) if np.isnan(value) else "",
-                }
-            )
+            key = {"arm": arm, "seed": seed, "metric": metric, "class_name": name}
+            reason = _undefined(name, faces) if np.isnan(value) else ""
+            rows.append(key | {"value": float(value), "images": images, "faces": faces[name], "reason": reason})
     return pd.DataFrame(rows)[list(COMPARISON_SEEDS.columns)]
 
 
@@ -77,12 +73,11 @@ def summary_table(
     rows = []
     for arm in runs.arms:
         seeds = runs.common_seeds(arm)
-        values, drawn, behind = runs.values(arm, seeds), draws.of(arm, seeds), runs.photographs_behind([arm], seeds)
+        values, drawn = runs.values(arm, seeds), draws.of(arm, seeds)
+        estimates = _Estimates(runs, [arm], seeds, confidence, draw_seeds, method)
         for m, (metric, name) in enumerate(runs.names):
             kind: Kind = "loss" if metric in LOWER_IS_BETTER else "share"
-            found = _estimate(
-                runs, seeds, name, values[:, m], drawn[:, :, m], int(behind[m]), kind, confidence, draw_seeds, method
-            )
+            found = estimates.row(m, values[:, m], drawn[:, :, m], kind)
             rows.append({"arm": arm, "metric": metric, "class_name": name} | found)
     return pd.DataFrame(rows)[list(COMPARISON_SUMMARY.columns)]
 
@@ -124,27 +119,27 @@ def difference_table(
         Lakens, Frontiers in Psychology 4 (2013) 863, eq. 6 (d_z).
     """
     runs = draws.runs
-    unknown = sorted(set(metrics or ()) - {metric for metric, _ in runs.names})
+    measured = [metric for metric, _ in runs.names]
+    chosen = measured if metrics is None else list(metrics)
+    unknown = sorted(set(chosen) - set(measured))
     if unknown:
         raise ValueError(f"metrics: not measured: {', '.join(unknown)}")
     rows: list[dict[str, Any]] = []
     for baseline, arm in combinations(runs.arms, 2):
         if runs.common_seeds(arm, baseline):
-            rows += _pair_rows(draws, arm, baseline, permutations, seed, alpha, draw_seeds, method)
+            rows += _pair_rows(draws, arm, baseline, chosen, permutations, seed, alpha, draw_seeds, method)
     if not rows:
         return schemas.empty_table(COMPARISON_DIFFERENCES)
     table = pd.DataFrame(rows)
-    table = table[table["metric"].isin(list(metrics))] if metrics is not None else table
-    table = table.assign(p_holm=holm(table["p_value"].to_numpy(dtype=np.float64))).reset_index(drop=True)
+    table["p_holm"] = holm(table["p_value"].to_numpy(dtype=np.float64))
     table["verdict"] = [verdict(row) for row in table.to_dict("records")]
     return table[list(COMPARISON_DIFFERENCES.columns)]
 
 
 def holm(p_values: Floats) -> Floats:
     """Holm's correction over a family: (T,) -> (T,); undefined p-values stay NaN and are no part of the family."""
-    corrected = np.full(len(p_values), np.nan)
-    known = ~np.isnan(p_values)
-    if known.any():
+    corrected, known = np.array(p_values, dtype=np.float64), ~np.isnan(p_values)
+    if known.sum() > 1:  # a single test needs no correction
         corrected[known] = multipletests(p_values[known], method="holm")[1]
     return corrected
 
@@ -162,20 +157,23 @@ def verdict(row: dict[str, Any]) -> str:
 
 
 def _pair_rows(
-    draws: Draws, arm: str, baseline: str, permutations: int, seed: int, alpha: float, draw_seeds: bool, method: Method
-) -> list[dict[str, Any]]:
-    """Rows of one pair, before Holm's correction."""
+    draws: Draws, arm: str, baseline: str, chosen: Sequence[str], permutations: int, seed: int, alpha: float,
+    draw_seeds: bool, method: Method,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Rows of one pair for the chosen metrics, before Holm's correction."""
     runs = draws.runs
     seeds = runs.common_seeds(arm, baseline)
     own, other = runs.values(arm, seeds), runs.values(baseline, seeds)
     drawn = draws.of(arm, seeds) - draws.of(baseline, seeds)
-    behind = runs.photographs_behind([arm, baseline], seeds)
+    estimates = _Estimates(runs, [arm, baseline], seeds, 1 - alpha, draw_seeds, method)
     _, p_values = permutation_p_values(runs, arm, baseline, seed=seed, permutations=permutations)
     rows = []
     for m, (metric, name) in enumerate(runs.names):
+        if metric not in chosen:
+            continue
         gaps = own[:, m] - other[:, m]
         kind: Kind = "loss difference" if metric in LOWER_IS_BETTER else "share difference"
-        found = _estimate(runs, seeds, name, gaps, drawn[:, :, m], int(behind[m]), kind, 1 - alpha, draw_seeds, method)
+        found = estimates.row(m, gaps, drawn[:, :, m], kind)
         d_z, h, reason = _effects(metric, gaps, own[:, m], other[:, m])
         found["reason"] = "; ".join(filter(None, [found["reason"], reason]))
         row = {"arm": arm, "baseline": baseline, "metric": metric, "class_name": name}
@@ -184,43 +182,46 @@ def _pair_rows(
     return rows
 
 
-def _estimate(
-    runs: Runs, seeds: Sequence[int], name: str, values: Floats, drawn: Floats, behind: int, kind: Kind,
-    confidence: float, draw_seeds: bool, method: Method,
-) -> dict[str, Any]:  # fmt: skip
-    """Mean over the seeds in which it is defined, with spread, interval and what it rests on."""
-    kept = ~np.isnan(values)
-    chosen = [seed for seed, keep in zip(seeds, kept, strict=True) if keep]
-    images, faces = runs.basis(chosen or seeds)
-    both = draw_seeds and len(chosen) > 1
-    found: dict[str, Any] = {
-        "value": float(values[kept].mean()) if chosen else float("nan"),
-        "sd": float(values[kept].std(ddof=1)) if len(chosen) > 1 else float("nan"),
-        "confidence": confidence,
-        "resamples": drawn.shape[1],
-        "covers": PHOTOGRAPHS_AND_SEEDS if both else PHOTOGRAPHS,
-        "seeds": len(chosen),
-        "images": images,
-        "faces": faces[name],
-        "photographs_behind": behind,
-    }
-    if not chosen:
-        nothing = {column: float("nan") for column in ("low", "high", "standard_error")}
-        return found | nothing | {"incomplete": drawn.shape[1], "reason": _undefined(name, faces)}
-    limits = interval(values[kept], drawn[kept], behind, kind, confidence=confidence, draw_seeds=both, method=method)
-    left_out = [str(seed) for seed, keep in zip(seeds, kept, strict=True) if not keep]
-    reasons = [
-        f"undefined in seed {', '.join(left_out)}" if left_out else "",
-        ONE_SEED if len(chosen) == 1 else "",
-        limits.reason,
-    ]
-    return found | {
-        "low": limits.low,
-        "high": limits.high,
-        "standard_error": limits.standard_error,
-        "incomplete": limits.incomplete,
-        "reason": "; ".join(filter(None, reasons)),
-    }
+class _Estimates:
+    """Means over the seeds of an arm or a pair, with spread, interval and what they rest on."""
+
+    def __init__(
+        self, runs: Runs, arms: Sequence[str], seeds: Sequence[int], confidence: float, draw_seeds: bool, method: Method
+    ) -> None:
+        self._runs, self._seeds = runs, tuple(seeds)
+        self._behind = runs.photographs_behind(arms, seeds)
+        self._basis = {self._seeds: runs.basis(seeds)}
+        self._confidence, self._draw_seeds, self._method = confidence, draw_seeds, method
+
+    def row(self, m: int, values: Floats, drawn: Floats, kind: Kind) -> dict[str, Any]:
+        """The m-th measurement from its values (S,) and draws (S, R), over the seeds in which it is defined."""
+        kept = ~np.isnan(values)
+        chosen = tuple(seed for seed, keep in zip(self._seeds, kept, strict=True) if keep)
+        name, over = self._runs.names[m][1], chosen or self._seeds
+        if over not in self._basis:
+            self._basis[over] = self._runs.basis(over)
+        images, faces = self._basis[over]
+        both = self._draw_seeds and len(chosen) > 1
+        found = {
+            "value": float(values[kept].mean()) if chosen else float("nan"),
+            "sd": float(values[kept].std(ddof=1)) if len(chosen) > 1 else float("nan"),
+            **{"low": float("nan"), "high": float("nan"), "standard_error": float("nan")},
+            **{"confidence": self._confidence, "resamples": drawn.shape[1], "incomplete": drawn.shape[1]},
+            "covers": PHOTOGRAPHS_AND_SEEDS if both else PHOTOGRAPHS,
+            **{"seeds": len(chosen), "images": images, "faces": faces[name], "photographs_behind": self._behind[m]},
+        }
+        if not chosen:
+            return found | {"reason": _undefined(name, faces)}
+        options: dict[str, Any] = {"confidence": self._confidence, "draw_seeds": both, "method": self._method}
+        limits = interval(values[kept], drawn[kept], int(self._behind[m]), kind, **options)
+        left_out = [str(seed) for seed, keep in zip(self._seeds, kept, strict=True) if not keep]
+        reasons = [
+            f"undefined in seed {', '.join(left_out)}" if left_out else "",
+            ONE_SEED if len(chosen) == 1 else "",
+            limits.reason,
+        ]
+        bounds = {"low": limits.low, "high": limits.high, "standard_error": limits.standard_error}
+        return found | bounds | {"incomplete": limits.incomplete, "reason": "; ".join(filter(None, reasons))}
 
 
 def _effects(metric: str, gaps: Floats, own: Floats, other: Floats) -> tuple[float, float, str]:
