@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from maskbench import schemas
 from maskbench.evaluation.classification import Scored
-from maskbench.evaluation.confusion import accuracy, balanced_accuracy, class_ratios, macro_mean
+from maskbench.evaluation.weighted import WeightedMetrics, metric_names
 
 #: Weights held at a time: 4 million float64 are 32 MB.
 _CHUNK = 4_000_000
@@ -57,7 +57,7 @@ def intervals_table(
     rows: list[dict[str, Any]] = []
     for (arm, run_seed, split), part in predictions.groupby(["arm", "seed", "split"], sort=False):
         scored = Scored.of(part, classes)
-        statistics = _Bootstrap(scored, seed, resamples)
+        statistics = _Bootstrap(scored, classes, seed, resamples)
         key = {"arm": arm, "seed": run_seed, "split": split}
         rows += [key | row for row in _rows(statistics, statistics.value, statistics.drawn, classes, confidence)]
     return pd.DataFrame(rows, columns=list(schemas.INTERVALS.columns))
@@ -93,15 +93,32 @@ def differences_table(
         arms = list(part["arm"].unique())
         tables = {arm: part[part["arm"] == arm].sort_values("face_id") for arm in arms}
         for baseline, arm in combinations(arms, 2):
-            for column in ("face_id", "image_id", "label"):
-                if list(tables[arm][column]) != list(tables[baseline][column]):
-                    raise ValueError(f"{arm} and {baseline}, seed {run_seed}, {split}: not measured on the same faces")
-        found = {arm: _Bootstrap(Scored.of(table, classes), seed, resamples) for arm, table in tables.items()}
+            check_same_faces(tables[baseline], tables[arm])
+        found = {arm: _Bootstrap(Scored.of(table, classes), classes, seed, resamples) for arm, table in tables.items()}
         for baseline, arm in combinations(arms, 2):
             a, b = found[arm], found[baseline]
             key = {"arm": arm, "baseline": baseline, "seed": run_seed, "split": split}
             rows += [key | row for row in _rows(a, a.value - b.value, a.drawn - b.drawn, classes, confidence)]
     return pd.DataFrame(rows, columns=list(schemas.DIFFERENCES.columns))
+
+
+def check_same_faces(baseline: pd.DataFrame, arm: pd.DataFrame) -> None:
+    """Refuse to pair runs that were not measured on the same faces.
+
+    Args:
+        baseline: `schemas.PREDICTIONS` of one arm, seed and split, sorted by `face_id`.
+        arm: the same for another arm.
+
+    Raises:
+        ValueError: faces, their photographs or labels differ.
+    """
+    for column in ("face_id", "image_id", "label"):
+        if list(arm[column]) != list(baseline[column]):
+            names = [part["arm"].iloc[0] if len(part) else "an arm without faces" for part in (arm, baseline)]
+            where = next(
+                f"seed {part['seed'].iloc[0]}, {part['split'].iloc[0]}" for part in (arm, baseline) if len(part)
+            )
+            raise ValueError(f"{names[0]} and {names[1]}, {where}: not measured on the same faces")
 
 
 class _Bootstrap:
@@ -114,77 +131,26 @@ class _Bootstrap:
         images: photographs.
     """
 
-    def __init__(self, scored: Scored, seed: int, resamples: int) -> None:
-        self.images = scored.image_count
-        self.support = np.bincount(scored.true, minlength=scored.probs.shape[1])
-        self.value = _measure(scored, np.ones((1, max(self.images, 1)))[:, : self.images])[0]
+    def __init__(self, scored: Scored, classes: Sequence[str], seed: int, resamples: int) -> None:
+        metrics = WeightedMetrics(scored)
+        self.images, self.support = metrics.images, metrics.support
+        every = metric_names(classes)
+        chosen = [every.index(name) for name in _names(classes)]
+        self.value = metrics.measure(np.ones((1, self.images)))[0, chosen]
         rng = np.random.default_rng(seed)
         step = max(1, _CHUNK // max(len(scored.true), 1))
         parts = []
         for start in range(0, resamples if self.images else 0, step):
             size = min(step, resamples - start)
             weights = rng.multinomial(self.images, np.full(self.images, 1 / self.images), size=size)
-            parts.append(_measure(scored, weights.astype(np.float64)))
+            parts.append(metrics.measure(weights.astype(np.float64))[:, chosen])
         self.drawn = np.concatenate(parts) if parts else np.full((resamples, len(self.value)), np.nan)
 
 
 def _names(classes: Sequence[str]) -> list[tuple[str, str]]:
-    """The figures, in the order of the columns of `_measure`."""
+    """The figures of the tables, in order."""
     overall = [("accuracy", ""), ("balanced_accuracy", ""), ("f1_macro", ""), ("roc_auc_macro", "")]
     return [*overall, *(("f1", name) for name in classes), *(("roc_auc", name) for name in classes)]
-
-
-def _measure(scored: Scored, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The figures under weights of photographs.
-
-    Args:
-        scored: predictions.
-        weights: (R, I), how often each photograph was drawn.
-
-    Returns:
-        (R, M), columns as in `_names`.
-    """
-    K = scored.probs.shape[1]
-    per_image = np.zeros((scored.image_count, K * K))
-    np.add.at(per_image, (scored.images, scored.true * K + scored.predicted), 1)
-    counts = np.rint(weights @ per_image).astype(np.int64).reshape(-1, K, K)  # (R, K, K)
-    present = np.bincount(scored.true, minlength=K) > 0  # (K,)
-    drawn = counts.sum(axis=2) > 0  # (R, K)
-    complete = drawn[:, present].all(axis=1)  # (R,)
-    f1 = class_ratios(counts)["f1"]  # (R, K)
-    macro = np.where(complete, macro_mean(f1, counts), np.nan)
-    # A class without any face keeps the F1 of 0 that wrong calls give it; one not drawn has none.
-    f1 = np.where(drawn | ~present, f1, np.nan)
-    areas = _areas(scored, weights[:, scored.images])  # (R, K)
-    defined = ~np.isnan(_areas(scored, np.ones((1, len(scored.true))))[0])  # (K,)
-    area = areas[:, defined].mean(axis=1) if defined.any() else np.full(len(weights), np.nan)
-    balanced = np.where(complete, balanced_accuracy(counts), np.nan)
-    return np.column_stack([accuracy(counts), balanced, macro, area, f1, areas])
-
-
-def _areas(scored: Scored, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """AUC of each class against the rest under weights of faces: (R, N) -> (R, K); NaN where undefined.
-
-    The share of pairs (face of the class, other face) in which the former has the higher probability,
-    pairs of equal probability counting half.
-    """
-    columns = []
-    for k in range(scored.probs.shape[1]):
-        order = np.argsort(scored.probs[:, k], kind="stable")
-        ranked = scored.probs[order, k]
-        starts = np.flatnonzero(np.diff(ranked, prepend=np.nan) != 0)  # first face of each probability
-        if not len(starts):
-            columns.append(np.full(len(weights), np.nan))
-            continue
-        sorted_weights, hits = weights[:, order], (scored.true[order] == k).astype(np.float64)
-        above = np.add.reduceat(sorted_weights * hits, starts, axis=1)  # (R, T)
-        below = np.add.reduceat(sorted_weights * (1 - hits), starts, axis=1)
-        lower = np.cumsum(below, axis=1) - below / 2
-        pairs = above.sum(axis=1) * below.sum(axis=1)
-        columns.append(
-            np.divide((above * lower).sum(axis=1), pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
-        )
-    return np.column_stack(columns)
 
 
 def _rows(

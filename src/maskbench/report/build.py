@@ -36,7 +36,7 @@ FOLD_ROWS = 10
 #: EDA tables with more rows are drawn, not printed.
 MOST_EDA_ROWS = 30
 #: Sections with figures, in order; pictures of any other section come under "Further figures".
-SECTIONS = ("audit", "eda", "split", "models", "training", "evaluation")
+SECTIONS = ("audit", "eda", "split", "models", "training", "evaluation", "comparison", "convergence", "calibration")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ import pandas as pd
 
 from maskbench import schemas
 from maskbench.config import SeedsConfig
+from maskbench.report.question1 import question1
+from maskbench.report.questions import Question
 from maskbench.schemas import read_table
 from maskbench.storage import read_json, read_yaml
 
@@ -126,6 +128,7 @@ class ReportContext:
         split: proportions and leakage.
         training: runs, layers, protocol.
         evaluation: test figures.
+        questions: the research questions that have been answered.
         pictures: in the order they are shown.
     """
 
@@ -139,6 +142,7 @@ class ReportContext:
     split: Split | None
     training: Training | None
     evaluation: Evaluation | None
+    questions: tuple[Question, ...]
     pictures: tuple[Picture, ...]
 
 
@@ -171,6 +175,7 @@ def collect_report(run_dir: Path, plots_dir: Path) -> ReportContext:
         split=_split(run_dir / "split") if "split" in ran else None,
         training=_training(run_dir / "train", config) if "train" in ran else None,
         evaluation=_evaluation(run_dir / "evaluate") if "evaluate" in ran else None,
+        questions=(question1(run_dir / "compare"),) if "compare" in ran else (),
         pictures=_pictures(plots_dir),
     )
 

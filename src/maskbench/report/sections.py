@@ -117,7 +117,10 @@ def draw_results(
     written = save_section(plots, "training", drawings, dpi=dpi, progress=progress)
     measured = {name: read_table(results / "evaluate" / name, schema) for name, schema in EVALUATION_TABLES.items()}
     drawings = evaluation_figures(**measured, classes=classes, arms=arms)
-    return written + save_section(plots, "evaluation", drawings, dpi=dpi, progress=progress)
+    written += save_section(plots, "evaluation", drawings, dpi=dpi, progress=progress)
+    for section, drawings in comparison_drawings(results / "compare", results, classes, arms, seeds).items():
+        written += save_section(plots, section, drawings, dpi=dpi, progress=progress)
+    return written
 
 
 def _training_drawings(

@@ -1,0 +1,131 @@
+"""Question 1 in two sentences: what the difference table shows, and what would change that."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from maskbench.comparison.bootstrap import PHOTOGRAPHS
+from maskbench.comparison.paired import LOWER_IS_BETTER, NO_DIFFERENCE
+from maskbench.comparison.paired_tests import ALL_SEEDS, MCNEMAR_CLUSTERED
+
+#: How the answer calls a measurement.
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1_macro": "macro-F1",
+    "roc_auc_macro": "macro AUC",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "roc_auc": "AUC",
+    "loss": "cross-entropy",
+}
+
+
+def comparison_answer(differences: pd.DataFrame, metric: str = "f1_macro") -> str:
+    """Question 1, "how do the arms compare", in two sentences.
+
+    Args:
+        differences: `schemas.COMPARISON_DIFFERENCES`, with the metric over all classes; may be empty.
+        metric: the measurement that answers.
+
+    Returns:
+        Plain text: the verdict of each pair of arms with its numbers, and what would change it. With no pair
+        to compare, one that says so.
+
+    Raises:
+        ValueError: the table has pairs, but not this metric.
+    """
+    if differences.empty:
+        return (
+            "One arm alone, or arms without a common seed: nothing is compared. A second arm on the same faces would."
+        )
+    table = differences[(differences["metric"] == metric) & (differences["class_name"] == "")]
+    if table.empty:
+        raise ValueError(f"differences: no rows of {metric!r} over all classes; keep it in the table")
+    rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    basis = (
+        f"{rows[0]['images']} test photographs with {rows[0]['faces']} faces and {_counted(rows[0]['seeds'], 'seed')}"
+    )
+    shown = "; ".join(_shown(row, METRIC_NAMES.get(metric, metric)) for row in rows)
+    change = "; ".join(dict.fromkeys(_change(row, len(rows) > 1) for row in rows))
+    return f"On {basis}: {shown}. What would change the verdict: {change}."
+
+
+def mcnemar_sentences(tests: pd.DataFrame) -> list[str]:
+    """What McNemar's clustered test over all seeds says, one sentence per pair of arms.
+
+    Args:
+        tests: `schemas.COMPARISON_TESTS`.
+    """
+    table = tests[(tests["test"] == MCNEMAR_CLUSTERED) & (tests["seed"] == ALL_SEEDS)]
+    return [
+        f"Only {row['baseline']} was right in {row['b']:.0f} decisions, only {row['arm']} in {row['c']:.0f}: "
+        f"{'more than' if row['p_holm'] <= 0.05 else 'no more than'} chance explains "
+        f"({MCNEMAR_CLUSTERED}, over all seeds: {p_text(row['p_value'])}, after Holm {p_text(row['p_holm'])})."
+        for row in table.to_dict("records")
+    ]
+
+
+def p_text(p: float) -> str:
+    """A p-value as it is printed.
+
+    Example:
+        >>> p_text(0.0312), p_text(0.00002), p_text(float("nan"))
+        ('p = 0.031', 'p < 0.001', 'p undefined')
+    """
+    if math.isnan(p):
+        return "p undefined"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def _shown(row: dict[str, Any], what: str) -> str:
+    if math.isnan(row["value"]):
+        return f"{what} of {row['arm']} and {row['baseline']} cannot be compared ({row['reason']})"
+    better = (row["value"] > 0) != (row["metric"] in LOWER_IS_BETTER)
+    size = (
+        f"{what} of {row['arm']} {abs(row['value']):.3f} {'above' if row['value'] > 0 else 'below'} that of "
+        f"{row['baseline']}, {1 - row['alpha']:.0%} interval {row['low']:+.3f} to {row['high']:+.3f}, permutation "
+        f"{p_text(row['p_value'])}, after Holm {p_text(row['p_holm'])}"
+    )
+    if row["verdict"] == NO_DIFFERENCE:
+        return f"no difference shown between {row['arm']} and {row['baseline']} ({size})"
+    winner, loser = (row["arm"], row["baseline"]) if better else (row["baseline"], row["arm"])
+    return f"{winner} is better than {loser} ({size})"
+
+
+def _change(row: dict[str, Any], named: bool) -> str:
+    """What would turn the verdict of a pair round."""
+    pair = f" of {row['arm']} against {row['baseline']}" if named else ""
+    if math.isnan(row["value"]) or math.isnan(row["low"]):
+        return f"test faces of every class in two photographs or more{pair}"
+    scope = "other seeds are not covered" if row["covers"] == PHOTOGRAPHS else "other seeds are covered"
+    if row["verdict"] != NO_DIFFERENCE:
+        near = min(abs(row["low"]), abs(row["high"]))
+        return (
+            f"photographs of another kind, or anything outside the study that is worth {near:.3f}, the distance of the "
+            f"interval{pair} from 0 ({scope})"
+        )
+    more = f"more test photographs{'' if row['covers'] == PHOTOGRAPHS else ' and seeds'}"
+    if row["low"] > 0 or row["high"] < 0:
+        return f"{more} or fewer measurements tested at once{pair}: the interval alone does not contain 0 ({scope})"
+    farthest = max(abs(row["low"]), abs(row["high"]))
+    return f"{more}{_times_more(row)}: true differences of up to {farthest:.3f}{pair} fit these data ({scope})"
+
+
+def _times_more(row: dict[str, Any]) -> str:
+    """How many times the data would show a difference of the size measured: standard errors fall with the root."""
+    if not row["value"] or not row["standard_error"] > 0:
+        return ""
+    half = (row["high"] - row["low"]) / 2
+    times = (half / abs(row["value"])) ** 2
+    if times <= 1:
+        return ""
+    return f" (about {times:.1f} times as many for one of the size measured)" if times < 100 else ""
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"

@@ -1,0 +1,80 @@
+"""Question 1 in two sentences: the numbers of the table, and what would change the verdict."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from maskbench.comparison.answer import comparison_answer
+from maskbench.comparison.bootstrap import PHOTOGRAPHS, PHOTOGRAPHS_AND_SEEDS
+from maskbench.comparison.paired import verdict
+
+
+def row(**changes):
+    found = {
+        "arm": "new", "baseline": "old", "metric": "f1_macro", "class_name": "", "value": 0.05, "low": 0.02,
+        "high": 0.08, "standard_error": 0.015, "alpha": 0.05, "p_value": 0.0004, "p_holm": 0.012,
+        "covers": PHOTOGRAPHS_AND_SEEDS, "seeds": 5, "images": 130, "faces": 608, "reason": "",
+    } | changes  # fmt: skip
+    return found | {"verdict": verdict(found)}
+
+
+def answer(*rows, **options):
+    return comparison_answer(pd.DataFrame(rows), **options)
+
+
+def test_a_difference_that_is_shown():
+    found = answer(row())
+    assert found.startswith(
+        "On 130 test photographs with 608 faces and 5 seeds: new is better than old (macro-F1 of new"
+    )
+    for part in ("0.050 above that of old", "95% interval +0.020 to +0.080", "p < 0.001", "after Holm p = 0.012"):
+        assert part in found
+    assert "What would change the verdict: " in found
+    assert "worth 0.020, the distance of the interval from 0 (other seeds are covered)" in found
+
+
+def test_no_difference_says_what_would_fit_and_how_much_more_data_it_takes():
+    # Half the interval is 0.06, three times the difference: nine times the data.
+    found = answer(row(value=0.02, low=-0.04, high=0.08, p_value=0.4, p_holm=1.0, covers=PHOTOGRAPHS, seeds=1))
+    assert "and 1 seed: no difference shown between new and old" in found
+    assert "about 9.0 times as many" in found
+    assert "up to 0.080 fit these data (other seeds are not covered)" in found
+
+
+def test_significant_but_not_after_correction():
+    found = answer(row(p_value=0.02, p_holm=0.2))
+    assert "no difference shown" in found
+    assert "fewer measurements tested at once: the interval alone does not contain 0" in found
+
+
+def test_the_baseline_may_be_better_and_a_loss_is_better_when_lower():
+    assert "old is better than new" in answer(row(value=-0.05, low=-0.08, high=-0.02))
+    assert "new is better than old (cross-entropy of new 0.050 below" in answer(
+        row(metric="loss", value=-0.05, low=-0.08, high=-0.02), metric="loss"
+    )
+
+
+def test_several_pairs_are_named():
+    found = answer(row(), row(arm="other", value=0.0, low=-0.1, high=0.1, p_value=1.0, p_holm=1.0))
+    assert "new is better than old" in found
+    assert "no difference shown between other and old" in found
+    assert "of other against old fit these data" in found
+
+
+def test_two_sentences():
+    for changes in ({}, {"value": 0.02, "low": -0.04, "p_holm": 1.0}, {"p_holm": 0.2}):
+        assert len(re.findall(r"\.(?!\d)", answer(row(**changes)))) == 2  # full stops, not decimal points
+
+
+def test_what_is_undefined_is_not_compared():
+    undefined = {"value": np.nan, "low": np.nan, "high": np.nan, "p_value": np.nan, "p_holm": np.nan}
+    found = answer(row(**undefined, reason="no face of this class"))
+    assert "cannot be compared (no face of this class)" in found
+    assert "test faces of every class in two photographs or more" in found
+
+
+def test_another_metric_must_be_there():
+    with pytest.raises(ValueError, match="accuracy"):
+        answer(row(), metric="accuracy")
