@@ -58,7 +58,9 @@ def question1(folder: Path) -> Question:
             Block("Both arms over all runs", _covers(summary), grid(_arms(summary))),
             Block("Differences", _stated(differences), grid(_differences(differences))),
             Block("Tests of pairs", "", grid(_tests(tests)), folded=True),
-            Block("Convergence", "", grid(_convergence(read_table(folder / "convergence_summary", CONVERGENCE_SUMMARY)))),
+            Block(
+                "Convergence", "", grid(_convergence(read_table(folder / "convergence_summary", CONVERGENCE_SUMMARY)))
+            ),
             Block(
                 "Calibration",
                 "Faces of all runs together; the temperature of each run is fitted on its validation faces.",
@@ -171,5 +173,7 @@ def _calibration(folder: Path) -> pd.DataFrame:
             rows.append(row)
     temperatures = read_table(folder / "temperatures", TEMPERATURES)
     means = temperatures.groupby("arm", sort=False)["temperature"].mean()
-    rows.append({"figure": "temperature, mean over runs", "probabilities": ""} | {a: number(t) for a, t in means.items()})
+    rows.append(
+        {"figure": "temperature, mean over runs", "probabilities": ""} | {a: number(t) for a, t in means.items()}
+    )
     return pd.DataFrame(rows)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from maskbench import schemas
 from maskbench.eda.compute import EDA_TABLES
+from maskbench.report.comparing import comparison_drawings
 from maskbench.report.drawing import Drawing
 from maskbench.report.figures.eda import eda_drawings, fig_sample_grid
 from maskbench.report.figures.evaluation import evaluation_figures
@@ -129,8 +130,7 @@ def _training_drawings(
     runs = [(arm, seed, results / "train" / arm / f"seed{seed}") for seed in seeds for arm in arms]
 
     def table(name: str, schema: pa.DataFrameSchema) -> pd.DataFrame:
-        parts = [read_table(folder / name, schema) for _, _, folder in runs]
-        return pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)
+        return schemas.concat_tables([read_table(folder / name, schema) for _, _, folder in runs])
 
     epochs, steps = table("epochs", schemas.EPOCHS), table("steps", schemas.STEPS)
     best = {(arm, seed): int(read_json(folder / "fit.json")["best_epoch"]) for arm, seed, folder in runs}

@@ -19,7 +19,7 @@ from maskbench.schemas.eda import (
     IMAGE_COVERAGE,
     IMAGE_KINDS,
 )
-from maskbench.schemas.files import TableError, empty_table, read_table, validate, write_table
+from maskbench.schemas.files import TableError, concat_tables, empty_table, read_table, validate, write_table
 from maskbench.schemas.study import (
     CONFUSION,
     DIFFERENCES,
@@ -72,6 +72,7 @@ __all__ = [
     "SPLITS",
     "STEPS",
     "TableError",
+    "concat_tables",
     "empty_table",
     "read_table",
     "validate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -73,3 +74,8 @@ def read_table(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise TableError(f"{path}: not a readable Parquet file ({error})") from error
     return validate(table, schema)
+
+
+def concat_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of one schema, stacked; empty ones are left out, for they carry no dtypes."""
+    return pd.concat([table for table in tables if not table.empty] or tables[:1], ignore_index=True)

@@ -95,7 +95,12 @@ def compare_predictions(
         seed: of draws and swaps.
     """
     tables = compare_arms(
-        predictions, classes, resamples=config.resamples, permutations=config.permutations, alpha=config.alpha, seed=seed
+        predictions,
+        classes,
+        resamples=config.resamples,
+        permutations=config.permutations,
+        alpha=config.alpha,
+        seed=seed,
     )
     drawn: dict[str, Any] = {
         "seed": seed,

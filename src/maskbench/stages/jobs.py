@@ -60,9 +60,9 @@ class Job:
         return f"{self.folder.relative_to(self.results).as_posix()}"
 
     def to_json(self) -> str:
-        """For another process."""
-        values = asdict(self) | {"config": self.config.model_dump(mode="json"), "arm": self.arm.model_dump()}
-        return json.dumps(values, default=str)
+        """For another process, with absolute paths."""
+        models = {"config": self.config.model_dump(mode="json"), "arm": self.arm.model_dump()}
+        return json.dumps(asdict(self) | models, default=lambda path: str(Path(path).resolve()))
 
     @classmethod
     def from_json(cls, text: str) -> Job:
@@ -218,8 +218,7 @@ def outputs(job: Job) -> list[Path]:
 
 def read_runs(jobs: list[Job], name: str, schema: Any) -> pd.DataFrame:
     """One table of several finished trainings, stacked."""
-    parts = [read_table(job.folder / name, schema) for job in jobs]
-    return pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)
+    return schemas.concat_tables([read_table(job.folder / name, schema) for job in jobs])
 
 
 if __name__ == "__main__":

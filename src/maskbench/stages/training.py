@@ -53,9 +53,9 @@ def make_jobs(context: Context, folder: Path, config: Config, pretrained: Pretra
     def job(arm: ArmConfig, seed: int) -> Job:
         start = pretrained if arm.initialisation == "pretrained" else None
         return Job(
-            results=context.folders.results.resolve(),
-            plots=context.folders.plots.resolve(),
-            folder=folder.resolve() / arm.name / f"seed{seed}",
+            results=context.folders.results,
+            plots=context.folders.plots,
+            folder=folder / arm.name / f"seed{seed}",
             config=config,
             arm=arm,
             seed=seed,
