@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -144,7 +144,7 @@ def holm(p_values: Floats) -> Floats:
     return corrected
 
 
-def verdict(row: dict[str, Any]) -> str:
+def verdict(row: Mapping[Hashable, Any]) -> str:
     """What a row of differences shows, in words: which arm is higher, or that no difference is shown.
 
     Args:

@@ -147,7 +147,7 @@ def swap_gains(
     # Transposed, the mixed terms change sign: P^BAᵀ is added, P^ABᵀ taken away.
     signs |= {(0, 1): -1, (1, 0): 1}
     gains[~positive] = sum(sign * (len(own[x]) - _below(own[x], others[y])) for (x, y), sign in signs.items())
-    return np.bincount(images, gains / 2, minlength=count)
+    return np.bincount(images, gains / 2, minlength=count).astype(np.float64)
 
 
 def _below(scores: Floats, values: Floats) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -69,10 +70,10 @@ class Runs:
         if table.empty:
             raise ValueError(f"predictions: no face of split {split!r}; name a split that was predicted")
         image_ids = pd.Index(np.sort(table["image_id"].unique()))
-        parts = {
-            (str(arm), int(seed)): part.sort_values("face_id")
-            for (arm, seed), part in table.groupby(["arm", "seed"], sort=False)
-        }
+        parts: dict[tuple[str, int], pd.DataFrame] = {}
+        for key, part in table.groupby(["arm", "seed"], sort=False):
+            arm, seed = cast("tuple[str, int]", key)
+            parts[str(arm), int(seed)] = part.sort_values("face_id")
         arms, seeds = tuple(dict.fromkeys(arm for arm, _ in parts)), tuple(sorted({seed for _, seed in parts}))
         for seed in seeds:
             for baseline, arm in combinations([arm for arm in arms if (arm, seed) in parts], 2):

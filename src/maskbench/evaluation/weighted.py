@@ -142,7 +142,8 @@ class WeightedArea:
         if not self.defined:
             return np.full(len(weights), np.nan)
         won = self._won_by_pairs(weights) if self._by_pairs else self._won_by_ranks(weights)
-        return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+        area: Floats = np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+        return area
 
     def _won_by_pairs(self, weights: Floats) -> Floats:
         """Σ over photographs a, b of w_a · wins[a, b] · w_b."""
