@@ -315,6 +315,33 @@ def sample(
     _say(f"sample written to {directory}")
 
 
+@app.command()
+def compare(
+    results: Annotated[list[str], typer.Argument(help="runs (results/NAME), or files of predictions (.parquet, .csv)")],
+    name: Annotated[str, typer.Option("--name", help="the comparison's name: results/NAME")] = "comparison",
+    setting: Settings = None,
+    out: Base = Path(),
+    debug: Debug = False,
+) -> None:
+    """Compare arms from saved predictions: of one run, of several, or somebody else's; no model is run.
+
+    A file of predictions needs the columns arm, seed, split, face_id, image_id, label and one prob_CLASS per class.
+    Arms of several sources are named SOURCE/ARM. The first arm is the baseline.
+
+    Example: maskbench compare results/mine results/theirs
+    """
+    from maskbench.rundir import RunDir
+    from maskbench.stages.sources import compare_sources
+
+    chosen: dict[str, Any] = {"name": name}
+    for text in setting or []:
+        chosen = merge(chosen, parse_setting(text))
+    config = make_config("quick", chosen)
+    folders = RunDir.named(config.name, out)
+    written = compare_sources([Path(source) for source in results], folders, config, _say)
+    _say(f"comparison: {written}")
+
+
 def _show_stage(stage: str, context: Context) -> None:
     """What a person wants to see after one stage."""
     folder = context.folders.stage(stage)

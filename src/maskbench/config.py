@@ -130,6 +130,18 @@ class SeedsConfig(_Section):
         return 1 if self.vary == "init" else self.count
 
 
+class TrainingSetConfig(_Section):
+    """The training side made smaller, more balanced or wrong on purpose; validation and test stay as they are."""
+
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the training faces, by whole photographs, nested")
+    balance: Share | None = Field(
+        None,
+        description="from 0 (natural shares of the classes) to 1 (equal), always with as many faces as equal classes "
+        "allow without showing one twice; none: all faces",
+    )
+    label_noise: Share = Field(0.0, description="share of the training labels replaced by another class")
+
+
 class FacesConfig(_Section):
     """How a face is cut out and presented to a model."""
 
@@ -184,6 +196,12 @@ class TrainConfig(_Section):
     layer_decay: float = Field(0.7, gt=0, le=1, description="discriminative: rate factor per depth group from the head")
     unfreeze_every: int = Field(1, ge=1, description="gradual: epochs between unfreezing one more depth group")
     gradient_clip: float = Field(1.0, ge=0, description="largest global gradient norm; 0: no clipping")
+    selection_window: int = Field(
+        3,
+        ge=1,
+        description="an epoch is judged by the mean validation macro-F1 of this many epochs up to it: with a score of "
+        "validation faces, a rare class makes single epochs jump by several points",
+    )
     patience: int = Field(0, ge=0, description="epochs without a better validation macro-F1 before stopping; 0: never")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
     memory_format: Literal["auto", "channels_last", "contiguous"] = Field(
@@ -206,6 +224,25 @@ class EvaluateConfig(_Section):
     flip_average: bool = Field(True, description="average the logits of a face and its mirror image")
     resamples: int = Field(1000, ge=2, description="draws of photographs for bootstrap intervals")
     confidence: float = Field(0.95, gt=0, lt=1, description="of the intervals")
+
+
+Experiment = Literal["leakage", "data_efficiency", "regimes", "losses", "imbalance", "label_noise"]
+
+
+class ExperimentsConfig(_Section):
+    """Variants of the study, each with one thing changed; every variant is trained as often as the study itself."""
+
+    run: tuple[Experiment, ...] = Field((), description="which; each costs a study's training time per level")
+    fractions: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.05, 0.1, 0.25, 0.5), description="data_efficiency: shares of the training faces, beside all of them"
+    )
+    regimes: tuple[Literal["full", "frozen", "gradual", "discriminative"], ...] = ("full", "frozen", "gradual")
+    losses: tuple[Literal["cross_entropy", "class_balanced", "focal"], ...] = (
+        "cross_entropy", "class_balanced", "focal",
+    )  # fmt: skip
+    balance: tuple[Share, ...] = Field((0.0, 0.5, 1.0), description="imbalance: 0 natural, 1 equal classes")
+    label_noise: tuple[Share, ...] = Field((0.1, 0.2, 0.4), description="shares of training labels made wrong")
+    resamples: int = Field(2000, ge=2, description="draws of photographs for the variants' intervals")
 
 
 class CompareConfig(_Section):
@@ -248,12 +285,14 @@ class Config(_Section):
     audit: AuditConfig = AuditConfig()
     eda: EdaConfig = EdaConfig()
     split: SplitConfig = SplitConfig()
+    training_set: TrainingSetConfig = TrainingSetConfig()
     faces: FacesConfig = FacesConfig()
     arms: tuple[ArmConfig, ...] = STUDY_ARMS
     weights: str = Field("auto", min_length=1, description="`auto`, `imagenet`, `bundled`, `none` or a file")
     seeds: SeedsConfig = SeedsConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    experiments: ExperimentsConfig = ExperimentsConfig()
     compare: CompareConfig = CompareConfig()
     report: ReportConfig = ReportConfig()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from maskbench.data.sources import DatasetError
 from maskbench.rundir import RunDir, RunError
-from maskbench.stages import compare, describe, results, training
+from maskbench.stages import compare, describe, experiments, results, training
 from maskbench.stages.context import Context, dataset_state, weights_state
 from maskbench.storage import content_key
 
@@ -44,11 +44,18 @@ STAGES: dict[str, Stage] = {
         Stage(
             "train",
             ("audit", "split"),
-            ("faces", "arms", "weights", "seeds", "train", "evaluate"),
+            ("faces", "arms", "weights", "seeds", "training_set", "train", "evaluate"),
             training.train,
             weights_state,
         ),
         Stage("evaluate", ("audit", "split", "train"), ("faces", "arms", "seeds", "evaluate"), results.evaluate),
+        Stage(
+            "experiments",
+            ("audit", "split", "train"),
+            ("faces", "arms", "weights", "seeds", "split", "training_set", "train", "evaluate", "experiments"),
+            experiments.experiments,
+            weights_state,
+        ),
         Stage("compare", ("audit", "train", "evaluate"), ("arms", "seeds", "split", "compare"), compare.compare),
         Stage("report", ("audit", "eda", "split", "train", "evaluate", "compare"), ("report",), results.report),
     )

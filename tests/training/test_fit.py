@@ -19,6 +19,7 @@ from maskbench.storage import read_json
 from maskbench.training import fit as module
 from maskbench.training.checkpoint import execution_of, load_checkpoint, preprocess_of
 from maskbench.training.fit import build_datamodule, fit_arm
+from maskbench.training.history import History
 from maskbench.training.protocol import compare_protocols
 from tests.training.study_in_memory import CLASSES, MANUAL, TORCHVISION, config, inputs
 
@@ -131,6 +132,25 @@ def test_pixels_do_not_depend_on_the_precision(tmp_path: Path, monkeypatch: pyte
     assert len(seen["fp32"]) == 5
     for a, b in zip(seen["fp32"], seen["bf16"], strict=True):
         assert a.dtype == b.dtype == torch.float32 and torch.equal(a, b)
+
+
+def test_one_lucky_epoch_does_not_decide_which_weights_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = [0.1, 0.9, 0.2, 0.6, 0.7, 0.6]  # means of up to three: 0.1, 0.5, 0.4, 0.57, 0.5, 0.63
+    original = History.value
+
+    def scripted(self: Any, epoch: int, split: str, metric: str, *rest: Any) -> float:
+        if (split, metric) == ("val", "f1_macro"):
+            return scores[epoch]
+        return original(self, epoch, split, metric, *rest)
+
+    monkeypatch.setattr(History, "value", scripted)
+    fitted = fit_arm(inputs(), config(6), MANUAL, 0, None, tmp_path / "smoothed", notify=quiet)
+    assert (fitted["best_epoch"], fitted["best_f1_macro"]) == (5, 0.6)
+    assert read_json(tmp_path / "smoothed" / "best.json")["epoch"] == 5
+    fitted = fit_arm(inputs(), config(6, selection_window=1), MANUAL, 0, None, tmp_path / "single", notify=quiet)
+    assert (fitted["best_epoch"], fitted["best_f1_macro"]) == (1, 0.9)
 
 
 def test_early_stopping_stops(tmp_path: Path) -> None:

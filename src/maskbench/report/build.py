@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from maskbench.config import SeedsConfig
 from maskbench.report.build_training import models_section, training_section
-from maskbench.report.content import Evaluation, Picture, ReportContext
+from maskbench.report.content import Evaluation, Headline, Picture, ReportContext
 from maskbench.report.content_results import (
     MISSING,
     cell,
@@ -30,6 +30,7 @@ from maskbench.report.content_results import (
     verdict_sentences,
 )
 from maskbench.report.grids import Grid, grid
+from maskbench.report.questions import Question
 
 #: Longer tables of findings start folded.
 FOLD_ROWS = 10
@@ -57,15 +58,7 @@ def build_report(context: ReportContext) -> str:
     Returns:
         A complete HTML document: styles and figures inline, no scripts, no references to other files.
     """
-    environment = Environment(
-        loader=PackageLoader("maskbench.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("report.html.j2")
-    return template.render(
+    return _template("report.html.j2").render(
         context=context,
         machine=context.run.get("machine") or {},
         versions=context.run.get("versions") or {},
@@ -83,6 +76,31 @@ def build_report(context: ReportContext) -> str:
         missing=MISSING,
         fold_rows=FOLD_ROWS,
     )
+
+
+def build_comparison(name: str, sources: Sequence[str], question: Question, pictures: Sequence[Picture]) -> str:
+    """A comparison outside a study as HTML, self-contained.
+
+    Args:
+        name: of the comparison.
+        sources: what was compared.
+        question: the section that shows it.
+        pictures: its figures.
+    """
+    return _template("comparison.html.j2").render(
+        name=name, sources=sources, question=question, pictures=_by_section(pictures)
+    )
+
+
+def _template(name: str) -> Template:
+    environment = Environment(
+        loader=PackageLoader("maskbench.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def _facts(context: ReportContext) -> list[tuple[str, str]]:
@@ -153,6 +171,12 @@ def _verdict(context: ReportContext) -> dict[str, Any] | None:
     if part is None:
         return None
     weights = {r.arm: r.weights for r in context.training.runs} if context.training else {}
+    undefined, sentences = undefined_figures(part.metrics), verdict_sentences(part.differences)
+    basis = _basis(part.intervals[part.intervals["split"] == "test"])
+    if part.headline:
+        sentences = list(context.questions[0].answer[:1])
+        basis = _basis_over_runs(part.headline)
+        part = part.over_runs()
     columns, gaps = run_columns(part.metrics), _gaps(part)
     rows = [
         {
@@ -163,15 +187,14 @@ def _verdict(context: ReportContext) -> dict[str, Any] | None:
         }
         for metric, name, label in headline_rows(context.classes)
     ]
-    test = part.intervals[part.intervals["split"] == "test"]
     return {
         "columns": [heading for _, _, heading in columns],
         "gaps": [f"{arm} − {baseline}" for arm, baseline, _ in gaps] if len(gaps) == 1 else [],
         "rows": rows,
-        "sentences": verdict_sentences(part.differences),
+        "sentences": sentences,
         "limits": limitations(context.classes, context.config, part.metrics, part.intervals, weights),
-        "undefined": undefined_figures(part.metrics),
-        "basis": _basis(test),
+        "undefined": undefined,
+        "basis": basis,
     }
 
 
@@ -200,6 +223,15 @@ def _gap(part: Evaluation, metric: str, name: str, arm: str, baseline: str, seed
 def _faces(part: Evaluation, name: str) -> str:
     found = cell(part.metrics, "support", name, split="test")
     return f"{int(found['value']):,}" if found else MISSING
+
+
+def _basis_over_runs(headline: Headline) -> str:
+    row = headline.intervals.iloc[0]
+    return (
+        f"Means over {headline.runs} runs of each arm. Below each value its {row['confidence']:.0%} bootstrap "
+        f"interval, which covers {headline.covers}. Differences whose interval does not contain 0 are "
+        "bold, without correction for looking at several figures; question 1 has the tests."
+    )
 
 
 def _basis(test: pd.DataFrame) -> str:

@@ -8,9 +8,11 @@ from pathlib import Path
 from maskbench import schemas
 from maskbench.report.drawing import Drawing
 from maskbench.report.figures.calibration import calibration_figures
+from maskbench.report.figures.comparison import comparison_figures
 from maskbench.report.figures.convergence import convergence_figures
 from maskbench.schemas import read_table
 from maskbench.schemas.calibration import CALIBRATION_POOLED, RELIABILITY_POOLED
+from maskbench.schemas.comparison import COMPARISON_TABLES
 from maskbench.schemas.convergence import (
     BEST_EPOCHS,
     CONVERGENCE,
@@ -33,13 +35,8 @@ def comparison_drawings(
         arms: the study's arms, in order.
         seeds: numbers of the runs.
     """
-    epochs = schemas.concat_tables(
-        [
-            read_table(results / "train" / arm / f"seed{seed}" / "epochs", schemas.EPOCHS)
-            for seed in seeds
-            for arm in arms
-        ]
-    )
+    runs = [results / "train" / arm / f"seed{seed}" for seed in seeds for arm in arms]
+    epochs = schemas.concat_tables([read_table(run / "epochs", schemas.EPOCHS) for run in runs])
     convergence = {
         name: read_table(folder / file, schema)
         for name, (file, schema) in {
@@ -51,9 +48,23 @@ def comparison_drawings(
             "ratio": ("gradient_ratio", GRADIENT_RATIO),
         }.items()
     }
+    drawn = prediction_drawings(folder, classes, arms)
+    return drawn | {"convergence": convergence_figures(epochs, arms=arms, **convergence)}
+
+
+def prediction_drawings(folder: Path, classes: Sequence[str], arms: Sequence[str]) -> dict[str, list[Drawing]]:
+    """Those that need predictions alone.
+
+    Args:
+        folder: of the comparison's tables.
+        classes: class order.
+        arms: in order.
+    """
+    names = ("seeds", "summary", "differences")
+    compared = {name: read_table(folder / name, COMPARISON_TABLES[name]) for name in names}
     reliability = read_table(folder / "reliability", RELIABILITY_POOLED)
     calibration = read_table(folder / "calibration", CALIBRATION_POOLED)
     return {
-        "convergence": convergence_figures(epochs, arms=arms, **convergence),
+        "comparison": comparison_figures(**compared, classes=classes, arms=arms),
         "calibration": calibration_figures(reliability, calibration, classes, arms),
     }

@@ -17,6 +17,7 @@ from maskbench.config import SeedsConfig
 from maskbench.report.question1 import question1
 from maskbench.report.questions import Question
 from maskbench.schemas import read_table
+from maskbench.schemas.comparison import COMPARISON_DIFFERENCES, COMPARISON_SUMMARY
 from maskbench.storage import read_json, read_yaml
 
 
@@ -86,11 +87,37 @@ class Evaluation:
         metrics: `schemas.METRICS`.
         intervals: `schemas.INTERVALS`.
         differences: `schemas.DIFFERENCES`, empty for a single arm.
+        headline: where every arm was trained several times, their means over runs with their intervals.
     """
 
     metrics: pd.DataFrame
     intervals: pd.DataFrame
     differences: pd.DataFrame
+    headline: Headline | None = None
+
+    def over_runs(self) -> Evaluation:
+        """As if it were of one run: means over runs, where there are several, in place of the figures of each."""
+        if self.headline is None:
+            return self
+        first = self.metrics[self.metrics["seed"] == self.metrics["seed"].min()].assign(seed=0)
+        return Evaluation(first, self.headline.intervals, self.headline.differences)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """Figures over all runs, in the shape of those of one run.
+
+    Attributes:
+        intervals: as `schemas.INTERVALS`, of the mean over runs.
+        differences: as `schemas.DIFFERENCES`, of the mean over runs.
+        runs: of every arm.
+        covers: what the intervals cover.
+    """
+
+    intervals: pd.DataFrame
+    differences: pd.DataFrame
+    runs: int
+    covers: str
 
 
 @dataclass(frozen=True)
@@ -174,9 +201,9 @@ def collect_report(run_dir: Path, plots_dir: Path) -> ReportContext:
         eda=_tables(run_dir / "eda") if "eda" in ran else None,
         split=_split(run_dir / "split") if "split" in ran else None,
         training=_training(run_dir / "train", config) if "train" in ran else None,
-        evaluation=_evaluation(run_dir / "evaluate") if "evaluate" in ran else None,
+        evaluation=read_evaluation(run_dir) if "evaluate" in ran else None,
         questions=(question1(run_dir / "compare"),) if "compare" in ran else (),
-        pictures=_pictures(plots_dir),
+        pictures=read_pictures(plots_dir),
     )
 
 
@@ -244,15 +271,33 @@ def _training(folder: Path, config: dict[str, Any]) -> Training:
     )
 
 
-def _evaluation(folder: Path) -> Evaluation:
+def read_evaluation(run_dir: Path) -> Evaluation:
+    """The evaluation of a run, and where there are several runs of an arm, the means over them.
+
+    Args:
+        run_dir: `results/NAME`.
+    """
+    folder = run_dir / "evaluate"
+    metrics = read_table(folder / "metrics", schemas.METRICS)
     return Evaluation(
-        read_table(folder / "metrics", schemas.METRICS),
+        metrics,
         read_table(folder / "intervals", schemas.INTERVALS),
         read_table(folder / "differences", schemas.DIFFERENCES),
+        _headline(run_dir / "compare") if metrics["seed"].nunique() > 1 and (run_dir / "compare").is_dir() else None,
     )
 
 
-def _pictures(folder: Path) -> tuple[Picture, ...]:
+def _headline(folder: Path) -> Headline:
+    summary = read_table(folder / "summary", COMPARISON_SUMMARY)
+    differences = read_table(folder / "differences", COMPARISON_DIFFERENCES)
+    key = {"seed": 0, "split": "test"}
+    return Headline(
+        summary.assign(**key), differences.assign(**key), int(summary["seeds"].max()), str(summary["covers"].iloc[0])
+    )
+
+
+def read_pictures(folder: Path) -> tuple[Picture, ...]:
+    """The figures of a run or comparison, as the lists in its folder of figures name them."""
     found = []
     for listing, entry in [(path, entry) for path in sorted(folder.glob("*.json")) for entry in read_json(path)]:
         path = folder / f"{entry['name']}.png"

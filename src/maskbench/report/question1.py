@@ -58,9 +58,7 @@ def question1(folder: Path) -> Question:
             Block("Both arms over all runs", _covers(summary), grid(_arms(summary))),
             Block("Differences", _stated(differences), grid(_differences(differences))),
             Block("Tests of pairs", "", grid(_tests(tests)), folded=True),
-            Block(
-                "Convergence", "", grid(_convergence(read_table(folder / "convergence_summary", CONVERGENCE_SUMMARY)))
-            ),
+            *_convergence_block(folder),
             Block(
                 "Calibration",
                 "Faces of all runs together; the temperature of each run is fitted on its validation faces.",
@@ -69,6 +67,14 @@ def question1(folder: Path) -> Question:
         ),
         figures=("comparison", "convergence", "calibration"),
     )
+
+
+def _convergence_block(folder: Path) -> tuple[Block, ...]:
+    """Nothing for a comparison of predictions whose trainings are not known."""
+    path = folder / "convergence_summary.parquet"
+    if not path.is_file():
+        return ()
+    return (Block("Convergence", "", grid(_convergence(read_table(path, CONVERGENCE_SUMMARY)))),)
 
 
 def _name(metric: str, class_name: str) -> str:

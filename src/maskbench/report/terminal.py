@@ -8,9 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maskbench import schemas
+from maskbench.report.content import read_evaluation
 from maskbench.report.content_results import results_table
-from maskbench.schemas import read_table
 from maskbench.storage import read_json
 
 
@@ -21,11 +20,12 @@ def print_results(results: Path) -> None:
         results: the run's folder, with the tables of `evaluate`.
     """
     classes = read_json(results / "audit" / "classes.json")
-    metrics = read_table(results / "evaluate" / "metrics", schemas.METRICS)
-    intervals = read_table(results / "evaluate" / "intervals", schemas.INTERVALS)
-    frame = results_table(metrics, intervals, classes)
-    confidence = 100 * float(intervals["confidence"].iloc[0])
-    title = Text(f"{results.name}: test split, {confidence:g} % intervals over photographs")
+    evaluation = read_evaluation(results)
+    shown = evaluation.over_runs()
+    frame = results_table(shown.metrics, shown.intervals, classes)
+    confidence = 100 * float(shown.intervals["confidence"].iloc[0])
+    over = f"mean over {evaluation.headline.runs} runs, " if evaluation.headline else ""
+    title = Text(f"{results.name}: test split, {over}{confidence:g} % intervals over photographs")
     table = Table(title=title, title_justify="left")
     for position, name in enumerate(frame.columns):
         table.add_column(Text(str(name)), justify="left" if position == 0 else "right")

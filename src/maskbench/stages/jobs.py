@@ -139,7 +139,7 @@ def job_key(job: Job, context: Context) -> str:
             "arm": job.arm.model_dump(),
             "seed": job.seed,
             "init_seed": job.config.seeds.init_seed(job.seed),
-            "config": {name: config[name] for name in ("faces", "train", "evaluate")},
+            "config": {name: config[name] for name in ("faces", "training_set", "train", "evaluate")},
             "split": split_of_run(context, job.seed).to_csv(index=False),
             "crops": cache_key(images, faces, job.config.faces.margin),
             "pretrained": job.weights_sha256,
@@ -174,13 +174,15 @@ def run_job(job: Job, notify: Callable[[str], None], progress: bool = False) -> 
     Raises:
         RunError: the pretrained weights are not those that the study began with.
     """
+    from maskbench.splits.subsets import training_set
     from maskbench.training.fit import FitInputs, fit_arm
 
     context, found = job.context(notify), versions()
+    classes = context.classes()
     inputs = FitInputs(
         study_canvases(context),
-        split_of_run(context, job.seed),
-        context.classes(),
+        training_set(split_of_run(context, job.seed), classes, job.config.training_set, job.seed),
+        classes,
         {name: found[name] for name in TRAINING_PACKAGES},
     )
     fit_arm(inputs, job.config, job.arm, job.seed, _weights(job), job.folder, notify=notify, progress=progress)

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from maskbench import schemas
-from maskbench.config import ArmConfig, Config
 from maskbench.schemas import write_table
 from maskbench.stages.context import Context
-from maskbench.stages.jobs import split_of_run, study_canvases
+from maskbench.stages.jobs import Job, split_of_run, study_canvases
+from maskbench.stages.training import make_jobs
 
 
 def evaluate(context: Context) -> list[Path]:
     """Predict validation and test faces with every best checkpoint, and measure."""
     from maskbench.evaluation import classification, uncertainty
-    from maskbench.training.fit import BEST
 
     folder, config, classes = context.folders.stage("evaluate"), context.config, context.classes()
-    images = context.table("audit", "images", schemas.IMAGES)
-    faces = context.table("audit", "faces", schemas.FACES)
-    canvases = study_canvases(context)
     parts = []
-    for seed in config.seeds.numbers():
-        table = split_of_run(context, seed)
-        for arm in config.arms:
-            path = context.folders.stage("train") / arm.name / f"seed{seed}" / BEST
-            parts += _predict(path, arm, seed, canvases, table, faces, images, config)
-            context.notify(f"predicted with {arm.name}, seed {seed}")
+    for job in make_jobs(context, context.folders.stage("train"), config, None):
+        parts.append(predict_run(job, context))
+        context.notify(f"predicted with {job.arm.name}, seed {job.seed}")
     predictions = pd.concat(parts, ignore_index=True)
     written: list[Path] = []
 
@@ -55,30 +49,31 @@ def evaluate(context: Context) -> list[Path]:
     return written
 
 
-def _predict(
-    path: Path, arm: ArmConfig, seed: int, canvases: Any, table: pd.DataFrame, faces: pd.DataFrame,
-    images: pd.DataFrame, config: Config,
-) -> list[pd.DataFrame]:  # fmt: skip
-    """Prediction tables of one checkpoint on validation and test."""
+def predict_run(job: Job, context: Context) -> pd.DataFrame:
+    """Predictions of a finished training's best checkpoint on validation and test: `schemas.PREDICTIONS`."""
     from maskbench.data.datamodule import FaceDataModule
     from maskbench.inference.predict import predict_logits, prediction_table
     from maskbench.training.checkpoint import execution_of, load_checkpoint, preprocess_of
+    from maskbench.training.fit import BEST
 
-    model, record = load_checkpoint(path)
+    images = context.table("audit", "images", schemas.IMAGES)
+    faces = context.table("audit", "faces", schemas.FACES)
+    model, record = load_checkpoint(job.folder / BEST)
     classes, execution = tuple(record["classes"]), execution_of(record)
     execution.place(model)
+    under = replace(context, config=job.config)
     data = FaceDataModule(
-        canvases, table, classes, seed=seed,
-        batch_size=config.train.batch_size, eval_batch_size=config.evaluate.batch_size,
+        study_canvases(under), split_of_run(under, job.seed), classes, seed=job.seed,
+        batch_size=job.config.train.batch_size, eval_batch_size=job.config.evaluate.batch_size,
     )  # fmt: skip
     result = []
     for side in ("val", "test"):
         found = predict_logits(
             model, data.ordered_dataloader(side), preprocess_of(record), execution,
-            flip_average=config.evaluate.flip_average,
+            flip_average=job.config.evaluate.flip_average,
         )  # fmt: skip
-        result.append(prediction_table(found, faces, images, classes, arm=arm.name, seed=seed, split=side))
-    return result
+        result.append(prediction_table(found, faces, images, classes, arm=job.arm.name, seed=job.seed, split=side))
+    return pd.concat(result, ignore_index=True)
 
 
 def report(context: Context) -> list[Path]:

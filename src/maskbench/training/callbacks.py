@@ -18,7 +18,7 @@ from maskbench.training.module import ArmModule
 
 
 class KeepBest(Callback):
-    """Save the weights whenever validation macro-F1 is higher than ever, or equal at a lower loss.
+    """Save the weights whenever smoothed validation macro-F1 is higher than ever, or equal at a lower loss.
 
     Args:
         path: of the release checkpoint.
@@ -34,7 +34,7 @@ class KeepBest(Callback):
         if trainer.sanity_checking or not isinstance(pl_module, ArmModule):
             return
         epoch, history = trainer.current_epoch, pl_module.history
-        score = (history.value(epoch, "val", "f1_macro"), -history.value(epoch, "val", "cross_entropy"))
+        score = (pl_module.smoothed_f1(), -history.value(epoch, "val", "cross_entropy"))
         if not math.isfinite(score[1]):
             raise ValueError(
                 f"{history.arm} seed {history.seed}: validation loss is not finite in epoch {epoch + 1}; "
@@ -43,7 +43,12 @@ class KeepBest(Callback):
         if score > self.score:
             self.epoch, self.score = epoch, score
             if trainer.is_global_zero:
-                measured = {"epoch": epoch, "val_f1_macro": score[0], "val_cross_entropy": -score[1]}
+                measured = {
+                    "epoch": epoch,
+                    "val_f1_macro": history.value(epoch, "val", "f1_macro"),
+                    "val_f1_macro_smoothed": score[0],
+                    "val_cross_entropy": -score[1],
+                }
                 save_checkpoint(self.path, pl_module.model, {**self.record, **measured})
 
     def state_dict(self) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def fit_arm(
     notify(f"{arm.name} seed {seed}: {_describe(weights)}")
     record = _record(inputs, config, arm, seed, execution, weights.to_dict())
     best = KeepBest(folder / BEST, record)
-    stop = EarlyStopping("val_f1", mode="max", patience=config.train.patience or config.train.epochs)
+    stop = EarlyStopping("val_f1_smoothed", mode="max", patience=config.train.patience or config.train.epochs)
     callbacks = [best, stop, LiveTable(folder / "epochs.csv", notify)]
     resume = folder / RESUME
     started = time.perf_counter()
@@ -208,6 +208,7 @@ def _record(
         "execution": execution.to_dict(),
         "evaluate": config.evaluate.model_dump(mode="json"),
         "protocol": config.train.model_dump(mode="json"),
+        "training_set": config.training_set.model_dump(mode="json"),
         "weights": weights,
         "versions": inputs.versions,
     }
@@ -223,7 +224,8 @@ def _summary(
         "seed": module.history.seed,
         "epochs_run": epochs,
         "best_epoch": best.epoch,
-        "best_f1_macro": best.score[0],
+        "best_f1_macro": module.history.value(best.epoch, "val", "f1_macro"),
+        "best_f1_macro_smoothed": best.score[0],
         "stopped_early": stop.stopped_epoch > 0,
         "seconds": total,
         "seconds_this_process": seconds,
@@ -231,6 +233,7 @@ def _summary(
         "train_faces": train_faces,
         "faces_per_second": train_faces * epochs / total,
         "parameters": sum(p.numel() for p in module.model.parameters()),
+        "trained_parameters": module.trained_parameters,
         **module.execution.to_dict(),
         "threads": torch.get_num_threads(),
         "batches_sha256": module.history.batches,

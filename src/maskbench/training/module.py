@@ -97,6 +97,7 @@ class ArmModule(L.LightningModule):
         self.statistics = LossStatistics(train.moving_average)
         self.flow = GradientFlow(model)
         self.training_sums, self.validation_sums = EpochSums(len(classes)), EpochSums(len(classes))
+        self.trained_parameters = 0
         self._batches = hashlib.sha256()
         self._epoch_started = 0.0
         self._pending: list[tuple[int, Tensor, float]] = []
@@ -112,6 +113,8 @@ class ArmModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Freeze and unfreeze for this epoch; forget the last epoch's sums."""
         apply_regime(self.model, self.protocol, self.current_epoch)
+        learning = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        self.trained_parameters = max(self.trained_parameters, learning)
         self.statistics.start_epoch()
         self._epoch_started = time.perf_counter()
         self._batches = hashlib.sha256()
@@ -210,6 +213,13 @@ class ArmModule(L.LightningModule):
         self.history.batches.append(self._batches.hexdigest())
         self.history.epoch_seconds.append(time.perf_counter() - self._epoch_started)
         self.log("val_f1", self.history.value(self.current_epoch, "val", "f1_macro"), prog_bar=True)
+        self.log("val_f1_smoothed", self.smoothed_f1())
+
+    def smoothed_f1(self) -> float:
+        """Mean validation macro-F1 of the last epochs, `selection_window` of them: what epochs are judged by."""
+        last = self.current_epoch
+        epochs = range(max(0, last + 1 - self.protocol.selection_window), last + 1)
+        return float(np.mean([self.history.value(epoch, "val", "f1_macro") for epoch in epochs]))
 
     def _close(self, split: str, sums: EpochSums) -> None:
         """Turn the epoch's sums of one side into rows and log them."""

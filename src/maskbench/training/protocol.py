@@ -9,7 +9,7 @@ from typing import Any
 from maskbench.storage import read_json
 
 #: Parts of a checkpoint's record that must be equal for all arms.
-EQUAL = ("classes", "preprocess", "execution", "evaluate", "protocol", "versions")
+EQUAL = ("classes", "preprocess", "execution", "evaluate", "protocol", "training_set", "versions")
 
 
 def compare_protocols(runs: Sequence[Path]) -> dict[str, Any]:

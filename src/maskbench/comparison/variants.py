@@ -1,0 +1,178 @@
+"""Variants of a study against the study: what each level of an experiment does to each arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from maskbench.comparison.bootstrap import Draws, Kind, draw_metrics, interval
+from maskbench.comparison.paired import LOWER_IS_BETTER, summary_table
+from maskbench.comparison.runs import Runs
+from maskbench.schemas.convergence import EFFICIENCY_RUNS, REGIME_RUNS
+from maskbench.schemas.experiments import VARIANT_SUMMARY
+
+#: The level that others are held against: the honest or unaltered one.
+REFERENCES = {
+    "leakage": "grouped",
+    "regimes": "full",
+    "losses": "cross_entropy",
+    "data_efficiency": "100%",
+    "imbalance": "0% balanced",
+    "label_noise": "0% wrong",
+}
+
+
+def variant_summary(
+    predictions: pd.DataFrame,
+    runs: pd.DataFrame,
+    classes: Sequence[str],
+    *,
+    references: Mapping[str, str] = REFERENCES,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Every level of every experiment, measured on the test side.
+
+    Args:
+        predictions: `schemas.experiments.VARIANT_PREDICTIONS`.
+        runs: `schemas.experiments.VARIANT_RUNS`.
+        classes: class order.
+        references: level of each experiment that the others are held against; without it, its first level.
+        resamples: draws of photographs.
+        confidence: of the intervals, which also cover the choice of seeds where there are several.
+        seed: of the draws; equal photographs give equal draws, so levels on the same faces are paired.
+
+    Returns:
+        `schemas.experiments.VARIANT_SUMMARY`.
+    """
+    rows: list[dict[str, Any]] = []
+    for (experiment, arm), part in predictions.groupby(["experiment", "arm"], sort=False):
+        levels = list(dict.fromkeys(part["level"]))
+        wanted = references.get(str(experiment), levels[0])
+        reference = wanted if wanted in levels else levels[0]
+        draws = {
+            level: draw_metrics(Runs.of(part[part["level"] == level], classes), seed=seed, resamples=resamples)
+            for level in levels
+        }
+        tables = {level: summary_table(found, confidence=confidence) for level, found in draws.items()}
+        faces = runs[(runs["experiment"] == experiment) & (runs["arm"] == arm)].groupby("level")["train_faces"].mean()
+        amounts = part.groupby("level")["amount"].first()
+        for level in levels:
+            key = {"experiment": experiment, "level": level, "amount": float(amounts[level]), "arm": arm,
+                   "train_faces": float(faces[level]), "reference": reference}  # fmt: skip
+            gaps = _gaps(draws[level], draws[reference], tables[level], tables[reference], confidence)
+            rows += [
+                key | row | gap for row, gap in zip(tables[level].to_dict("records"), gaps, strict=True)
+            ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(VARIANT_SUMMARY.columns))
+
+
+def _gaps(
+    level: Draws, reference: Draws, table: pd.DataFrame, other: pd.DataFrame, confidence: float
+) -> list[dict[str, Any]]:
+    """Distance of every measurement of a level from that of the reference."""
+    same = _same_faces(level.runs, reference.runs)
+    found = []
+    for m, (row, base) in enumerate(zip(table.to_dict("records"), other.to_dict("records"), strict=True)):
+        gap = float(row["value"] - base["value"])
+        kind: Kind = "loss difference" if row["metric"] in LOWER_IS_BETTER else "share difference"
+        low, high = _paired(level, reference, m, kind, row, confidence) if same else _apart(gap, row, base, confidence)
+        found.append({"gap": gap, "gap_low": low, "gap_high": high, "paired": same})
+    return found
+
+
+def _same_faces(a: Runs, b: Runs) -> bool:
+    keys = ["seed", "face_id"]
+    return a.seeds == b.seeds and a.faces[keys].reset_index(drop=True).equals(b.faces[keys].reset_index(drop=True))
+
+
+def _paired(
+    level: Draws, reference: Draws, m: int, kind: Kind, row: Mapping[str, Any], confidence: float
+) -> tuple[float, float]:
+    arm, seeds = level.runs.arms[0], level.runs.seeds
+    values = level.runs.values(arm, seeds)[:, m] - reference.runs.values(arm, seeds)[:, m]
+    drawn = level.of(arm, seeds)[:, :, m] - reference.of(arm, seeds)[:, :, m]
+    if np.isnan(values).any():
+        return float("nan"), float("nan")
+    behind = int(row["photographs_behind"])
+    found = interval(values, drawn, behind, kind, confidence=confidence, draw_seeds=len(seeds) > 1)
+    return found.low, found.high
+
+
+def _apart(gap: float, row: Mapping[str, Any], base: Mapping[str, Any], confidence: float) -> tuple[float, float]:
+    """Both standard errors together, as if the test sides were independent.
+
+    Sides dealt from the same photographs overlap, which makes the true interval rather narrower.
+    """
+    error = float(np.hypot(row["standard_error"], base["standard_error"]))
+    degrees = max(1, min(int(row["photographs_behind"]), int(base["photographs_behind"])) - 1)
+    reach = float(stats.t.ppf((1 + confidence) / 2, degrees)) * error
+    return gap - reach, gap + reach
+
+
+def run_figures(predictions: pd.DataFrame, classes: Sequence[str], *, resamples: int = 1000, seed: int = 0) -> Any:
+    """Every single training, measured: columns `experiment`, `level`, `arm`, `seed`, `metric`, `value`, `low`, `high`.
+
+    Args:
+        predictions: `schemas.experiments.VARIANT_PREDICTIONS`.
+        classes: class order.
+        resamples: draws of photographs for the intervals.
+        seed: of the draws.
+    """
+    rows = []
+    for key, part in predictions.groupby(["experiment", "level", "arm", "seed"], sort=False):
+        table = summary_table(draw_metrics(Runs.of(part, classes), seed=seed, resamples=resamples))
+        table = table[table["class_name"] == ""]
+        named = dict(zip(("experiment", "level", "arm", "seed"), key, strict=True))
+        rows.append(table[["metric", "value", "low", "high"]].assign(**named))
+    return pd.concat(rows, ignore_index=True)
+
+
+def efficiency_runs(figures: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """`schemas.convergence.EFFICIENCY_RUNS` of the experiment `data_efficiency`."""
+    part = _joined(figures, runs, "data_efficiency")
+    return part.rename(columns={"amount": "fraction"})[list(EFFICIENCY_RUNS.columns)]
+
+
+def regime_runs(figures: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """`schemas.convergence.REGIME_RUNS` of the experiment `regimes`."""
+    part = _joined(figures, runs, "regimes")
+    return part.rename(columns={"level": "regime"})[list(REGIME_RUNS.columns)]
+
+
+def _joined(figures: pd.DataFrame, runs: pd.DataFrame, experiment: str) -> pd.DataFrame:
+    key = ["experiment", "level", "arm", "seed"]
+    chosen = figures[figures["experiment"] == experiment]
+    return chosen.merge(runs, on=key, how="left", validate="many_to_one").reset_index(drop=True)
+
+
+def leakage_answer(summary: pd.DataFrame, metric: str = "f1_macro") -> str:
+    """By how much a random split of faces flatters, one clause per arm; empty without that experiment.
+
+    Args:
+        summary: `schemas.experiments.VARIANT_SUMMARY`.
+        metric: over all classes.
+    """
+    chosen = summary[
+        (summary["experiment"] == "leakage") & (summary["metric"] == metric) & (summary["class_name"] == "")
+    ]
+    clauses = []
+    for arm, part in chosen.groupby("arm", sort=False):
+        by_level = part.set_index("level")
+        if not {"grouped", "random"} <= set(by_level.index):
+            continue
+        row, honest = by_level.loc["random"], by_level.loc["grouped", "value"]
+        shown = row["gap_low"] > 0 or row["gap_high"] < 0
+        clauses.append(
+            f"{arm} has {row['value']:.3f} where faces of one photograph sit on both sides and {honest:.3f} where they "
+            f"do not ({row['gap']:+.3f}, interval {row['gap_low']:+.3f} to {row['gap_high']:+.3f}"
+            f"{'' if shown else ': no difference shown'})"
+        )
+    if not clauses:
+        return ""
+    return f"Leakage, in test macro-F1: {'; '.join(clauses)}."
