@@ -319,7 +319,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "eda": {"bootstrap": 50},
         "faces": {"input_size": 32},
         "train": {"epochs": 2, "gradient_interval": 5},
-        "compare": {"resamples": 200, "permutations": 199},
+        "compare": {"resamples": 200, "permutations": 1999},
     },
     "quick": {},
     "standard": {"seeds": {"count": 3}, "faces": {"input_size": 96}, "train": {"epochs": 30, "patience": 10}},

@@ -57,7 +57,12 @@ STAGES: dict[str, Stage] = {
             weights_state,
         ),
         Stage("compare", ("audit", "train", "evaluate"), ("arms", "seeds", "split", "compare"), compare.compare),
-        Stage("report", ("audit", "eda", "split", "train", "evaluate", "compare"), ("report",), results.report),
+        Stage(
+            "report",
+            ("audit", "eda", "split", "train", "evaluate", "experiments", "compare"),
+            ("report",),
+            results.report,
+        ),
     )
 }
 

@@ -29,6 +29,7 @@ def predictions(skill: float, *, seed: int, faces: range = range(240)) -> pd.Dat
             "predicted": np.where(prob_a > 0.5, "a", "b"),
             "prob_a": prob_a,
             "prob_b": 1 - prob_a,
+            "loss": -np.log(np.where(label == "a", prob_a, 1 - prob_a)),
         }
     )
 

@@ -66,9 +66,7 @@ def variant_summary(
             key = {"experiment": experiment, "level": level, "amount": float(amounts[level]), "arm": arm,
                    "train_faces": float(faces[level]), "reference": reference}  # fmt: skip
             gaps = _gaps(draws[level], draws[reference], tables[level], tables[reference], confidence)
-            rows += [
-                key | row | gap for row, gap in zip(tables[level].to_dict("records"), gaps, strict=True)
-            ]  # fmt: skip
+            rows += [key | row | gap for row, gap in zip(records(tables[level]), gaps, strict=True)]
     return pd.DataFrame(rows, columns=list(VARIANT_SUMMARY.columns))
 
 
@@ -78,12 +76,17 @@ def _gaps(
     """Distance of every measurement of a level from that of the reference."""
     same = _same_faces(level.runs, reference.runs)
     found = []
-    for m, (row, base) in enumerate(zip(table.to_dict("records"), other.to_dict("records"), strict=True)):
+    for m, (row, base) in enumerate(zip(records(table), records(other), strict=True)):
         gap = float(row["value"] - base["value"])
         kind: Kind = "loss difference" if row["metric"] in LOWER_IS_BETTER else "share difference"
         low, high = _paired(level, reference, m, kind, row, confidence) if same else _apart(gap, row, base, confidence)
         found.append({"gap": gap, "gap_low": low, "gap_high": high, "paired": same})
     return found
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, keyed by column name."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _same_faces(a: Runs, b: Runs) -> bool:
@@ -128,8 +131,11 @@ def run_figures(predictions: pd.DataFrame, classes: Sequence[str], *, resamples:
     for key, part in predictions.groupby(["experiment", "level", "arm", "seed"], sort=False):
         table = summary_table(draw_metrics(Runs.of(part, classes), seed=seed, resamples=resamples))
         table = table[table["class_name"] == ""]
-        named = dict(zip(("experiment", "level", "arm", "seed"), key, strict=True))
-        rows.append(table[["metric", "value", "low", "high"]].assign(**named))
+        experiment, level, arm, run = key
+        chosen = table[["metric", "value", "low", "high"]].copy()
+        chosen["experiment"], chosen["level"], chosen["arm"] = str(experiment), str(level), str(arm)
+        chosen["seed"] = int(str(run))
+        rows.append(chosen)
     return pd.concat(rows, ignore_index=True)
 
 
@@ -162,11 +168,12 @@ def leakage_answer(summary: pd.DataFrame, metric: str = "f1_macro") -> str:
         (summary["experiment"] == "leakage") & (summary["metric"] == metric) & (summary["class_name"] == "")
     ]
     clauses = []
-    for arm, part in chosen.groupby("arm", sort=False):
-        by_level = part.set_index("level")
-        if not {"grouped", "random"} <= set(by_level.index):
+    for arm in dict.fromkeys(chosen["arm"].astype(str)):
+        part = chosen[chosen["arm"] == arm]
+        if not {"grouped", "random"} <= set(part["level"]):
             continue
-        row, honest = by_level.loc["random"], by_level.loc["grouped", "value"]
+        by_level = {str(row["level"]): row for row in records(part)}
+        row, honest = by_level["random"], by_level["grouped"]["value"]
         shown = row["gap_low"] > 0 or row["gap_high"] < 0
         clauses.append(
             f"{arm} has {row['value']:.3f} where faces of one photograph sit on both sides and {honest:.3f} where they "

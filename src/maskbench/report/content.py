@@ -290,9 +290,11 @@ def read_evaluation(run_dir: Path) -> Evaluation:
 def _headline(folder: Path) -> Headline:
     summary = read_table(folder / "summary", COMPARISON_SUMMARY)
     differences = read_table(folder / "differences", COMPARISON_DIFFERENCES)
-    key = {"seed": 0, "split": "test"}
     return Headline(
-        summary.assign(**key), differences.assign(**key), int(summary["seeds"].max()), str(summary["covers"].iloc[0])
+        summary.assign(seed=0, split="test"),
+        differences.assign(seed=0, split="test"),
+        int(summary["seeds"].max()),
+        str(summary["covers"].iloc[0]),
     )
 
 

@@ -86,7 +86,7 @@ def _arms(summary: pd.DataFrame) -> pd.DataFrame:
     """A row per figure, a column per arm: mean, deviation between runs, interval."""
     rows = []
     for (metric, name), part in summary.groupby(["metric", "class_name"], sort=False):
-        row = {"figure": _name(metric, name), "faces": int(part["faces"].iloc[0])}
+        row: dict[str, Any] = {"figure": _name(str(metric), str(name)), "faces": int(part["faces"].iloc[0])}
         for found in part.to_dict("records"):
             spread = f" ± {number(found['sd'])}" if found["seeds"] > 1 else ""
             span = interval(found["low"], found["high"])
@@ -172,14 +172,16 @@ def _calibration(folder: Path) -> pd.DataFrame:
     for metric, called in _CALIBRATION.items():
         part = table[(table["metric"] == metric) & (table["class_name"] == "") & (table["split"] == "test")]
         for state in dict.fromkeys(part["calibrated"]):
-            row = {"figure": called, "probabilities": "as they are" if state == "raw" else "temperature-scaled"}
+            row: dict[str, str] = {
+                "figure": called,
+                "probabilities": "as they are" if state == "raw" else "temperature-scaled",
+            }
             for found in part[part["calibrated"] == state].to_dict("records"):
                 span = interval(found["low"], found["high"])
                 row[str(found["arm"])] = number(found["value"]) + (f" ({span})" if span else "")
             rows.append(row)
     temperatures = read_table(folder / "temperatures", TEMPERATURES)
     means = temperatures.groupby("arm", sort=False)["temperature"].mean()
-    rows.append(
-        {"figure": "temperature, mean over runs", "probabilities": ""} | {a: number(t) for a, t in means.items()}
-    )
+    last = {"figure": "temperature, mean over runs", "probabilities": ""}
+    rows.append(last | {str(arm): number(mean) for arm, mean in means.items()})
     return pd.DataFrame(rows)

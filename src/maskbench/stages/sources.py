@@ -70,7 +70,7 @@ def stacked_predictions(sources: Sequence[Path]) -> tuple[pd.DataFrame, tuple[st
     parts, classes = [], tuple[str, ...]()
     for source, name in zip(sources, names, strict=True):
         table = read_predictions(source)
-        own = tuple(column.removeprefix("prob_") for column in table if column.startswith("prob_"))
+        own = tuple(column.removeprefix("prob_") for column in _probabilities(table))
         if classes and set(own) != set(classes):
             raise RunError(f"{source}: classes {', '.join(own)}, but the first source has {', '.join(classes)}")
         classes = classes or own
@@ -103,11 +103,15 @@ def read_predictions(source: Path) -> pd.DataFrame:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"label": str})
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: not a readable table ({' '.join(str(error).split())})") from error
-    probabilities = [column for column in table if column.startswith("prob_")]
+    probabilities = _probabilities(table)
     missing = [name for name in NEEDED if name not in table] + (["prob_CLASS"] if len(probabilities) < 2 else [])
     if missing:
         raise RunError(f"{path}: columns missing: {', '.join(missing)}")
     return _completed(table, probabilities, path)
+
+
+def _probabilities(table: pd.DataFrame) -> list[str]:
+    return [name for name in map(str, table.columns) if name.startswith("prob_")]
 
 
 def _completed(table: pd.DataFrame, probabilities: list[str], path: Path) -> pd.DataFrame:
