@@ -12,7 +12,7 @@ from maskbench.comparison.bootstrap import draw_metrics, drawn_weights, interval
 from maskbench.comparison.runs import Runs
 from maskbench.evaluation.weighted import metric_names
 from tests.comparison.simulated import CLASSES, runs_from, simulated, truth
-from tests.evaluation.tables import plausible_predictions
+from tests.evaluation.tables import plausible_predictions, predictions_from
 
 NAMES = metric_names(CLASSES)
 ACCURACY, MACRO_F1, MACRO_AUC = (NAMES.index((name, "")) for name in ("accuracy", "f1_macro", "roc_auc_macro"))
@@ -74,8 +74,6 @@ def test_photographs_behind_each_measurement_by_hand():
     images = ["i", "j", "j", "k", "k", "l"]
     predicted = ["a", "b", "b", "b", "b", "a"]
     logits = np.array([[name == given for name in CLASSES] for given in predicted], dtype=float)
-    from tests.evaluation.tables import predictions_from
-
     runs = Runs.of(predictions_from(logits, labels, CLASSES, images), CLASSES)
     found = dict(zip(NAMES, runs.photographs_behind(["arm"], [0]), strict=True))
     assert [found["recall", name] for name in CLASSES] == [3, 2, 1]  # i j l; j k; k

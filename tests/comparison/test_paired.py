@@ -134,6 +134,14 @@ def test_pooled_decisions_stand_by_photograph(tables):
     assert f"Only x was right in {pooled['b']:.0f} decisions, only y in {pooled['c']:.0f}: more than chance" in sentence
 
 
+def test_the_same_decisions_in_every_seed_are_no_more_evidence():
+    table = plausible_predictions(CLASSES, SHARES, faces=80, arms={"x": 1.0, "y": 2.0})
+    tests = compare_arms(pd.concat([table, table.assign(seed=1), table.assign(seed=2)]), CLASSES, **FEW)["tests"]
+    clustered = tests[tests["test"] == MCNEMAR_CLUSTERED].set_index("seed")
+    assert clustered.loc[ALL_SEEDS, "p_value"] == pytest.approx(clustered.loc["0", "p_value"])
+    assert clustered.loc[ALL_SEEDS, "b"] == 3 * clustered.loc["0", "b"]
+
+
 def test_one_seed_has_no_spread_and_says_what_is_covered():
     table = plausible_predictions(CLASSES, SHARES, faces=80, arms={"x": 2.0, "y": 2.5})
     found = compare_arms(table, CLASSES, **FEW)

@@ -140,8 +140,13 @@ def interval(
     (nothing wrong, nothing right, or two arms alike on all photographs), the bootstrap is blind and the bound is
     that of Clopper & Pearson for n photographs without an event: 1 - (α/2)^(1/n).
     Method "percentile": quantiles of the draws; with `draw_seeds` each draw also takes S seeds with
-    replacement (pigeonhole bootstrap). Too narrow with few photographs of a class and with few seeds: in simulation
-    with 30 photographs it covered 60…90 % at nominal 95 %, "t" 93 % or more (`tests/comparison`, `benchmarks`).
+    replacement (pigeonhole bootstrap).
+
+    Coverage at nominal 95 %, 1,000 simulated studies of clustered faces, three classes, the rarest 5 %: with 130
+    photographs "t" covered 93…99 % and "percentile" 87…94 %, with 30 photographs "t" 90…100 % and "percentile" 56…91 %;
+    the difference of the rarest class's AUC stays lowest for "t" (91…93 %). Where three seeds differ much, "t" with
+    `draw_seeds` covered 89…97 %, "percentile" 77…94 %, photographs alone 59…97 %; with two seeds "t" is wide and still
+    covered 88…99 %.
 
     Args:
         values: (S,) per seed, no NaN.
