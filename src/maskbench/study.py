@@ -44,7 +44,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "train",
             ("audit", "split"),
-            ("faces", "arms", "weights", "seeds", "train", "evaluate"),
+            ("faces", "arms", "weights", "seeds", "training_set", "train", "evaluate"),
             training.train,
             weights_state,
         ),

@@ -134,12 +134,15 @@ def job_key(job: Job, context: Context) -> str:
     images = context.table("audit", "images", schemas.IMAGES)
     faces = context.table("audit", "faces", schemas.FACES)
     found, config = versions(), job.config.model_dump(mode="json")
+    sections = ["faces", "train", "evaluate"]
+    if not job.config.training_set.is_whole:  # named only then, so that trainings on whole sides keep their keys
+        sections.append("training_set")
     return content_key(
         {
             "arm": job.arm.model_dump(),
             "seed": job.seed,
             "init_seed": job.config.seeds.init_seed(job.seed),
-            "config": {name: config[name] for name in ("faces", "train", "evaluate")},
+            "config": {name: config[name] for name in sections},
             "split": split_of_run(context, job.seed).to_csv(index=False),
             "crops": cache_key(images, faces, job.config.faces.margin),
             "pretrained": job.weights_sha256,

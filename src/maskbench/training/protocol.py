@@ -9,7 +9,7 @@ from typing import Any
 from maskbench.storage import read_json
 
 #: Parts of a checkpoint's record that must be equal for all arms.
-EQUAL = ("classes", "preprocess", "execution", "evaluate", "protocol", "versions")
+EQUAL = ("classes", "preprocess", "execution", "evaluate", "protocol", "training_set", "versions")
 
 
 def compare_protocols(runs: Sequence[Path]) -> dict[str, Any]:
@@ -22,7 +22,10 @@ def compare_protocols(runs: Sequence[Path]) -> dict[str, Any]:
         `equal`, `compared` (the parts), `epochs_compared` (per seed, how many epochs' face orders
         were compared: those that all arms of the seed ran), and `differences` in words.
     """
-    records = [(run, read_json(run / "best.json"), read_json(run / "fit.json")) for run in runs]
+    # Trainings from before the training faces could be altered do not name them.
+    records = [
+        (run, {"training_set": None} | read_json(run / "best.json"), read_json(run / "fit.json")) for run in runs
+    ]
     found: list[str] = []
     _, reference, _ = records[0]
     for run, record, _ in records[1:]:
