@@ -196,9 +196,7 @@ def _measured(
     return {"value": value, "drop": drop, **limits, "incomplete": len(drawn) - len(known), "reason": reason}
 
 
-def _interval(
-    value: float, drawn: Floats, photographs: int, confidence: float, *, share: bool
-) -> tuple[float, float]:
+def _interval(value: float, drawn: Floats, photographs: int, confidence: float, *, share: bool) -> tuple[float, float]:
     """Limits from the spread of draws (R,); a `share` stays in [0, 1], a difference of shares in [-1, 1]."""
     error = float(drawn.std(ddof=1)) * math.sqrt(photographs / (photographs - 1))
     least = 0.0 if share else -1.0

@@ -78,9 +78,7 @@ def photograph_bounds(faces: pd.DataFrame) -> NDArray[np.float64]:
     return np.concatenate([np.zeros_like(limits), limits], axis=1)
 
 
-def context_regions(
-    boxes_xyxy: NDArray[np.float64], margin: float, bounds: NDArray[np.float64]
-) -> NDArray[np.int64]:
+def context_regions(boxes_xyxy: NDArray[np.float64], margin: float, bounds: NDArray[np.float64]) -> NDArray[np.int64]:
     """The regions of boxes (N, 4) inside `bounds` (N, 4), all `x0 y0 x1 y1` in px: see `crop_regions`."""
     # The model's view, enlarged as canvases are.
     squares = square_around(square_around(boxes_xyxy, margin), (CANVAS_FACTOR - 1) / 2)

@@ -60,7 +60,7 @@ class NativeFace:
     def trimmed(self, extra: float = 0.0) -> NativeFace:
         """Cut to what a canvas shows, with `extra` context as a share of the box's longer side."""
         height, width = self.pixels.shape[:2]
-        bounds = np.concatenate([self.origin, self.origin + [width, height]]).astype(float)
+        bounds = (np.tile(self.origin, 2) + np.array([0, 0, width, height])).astype(float)
         region = context_regions(self.box[None], self.margin + extra, bounds[None])[0]
         x0, y0, x1, y1 = region - np.tile(self.origin, 2)
         return replace(self, pixels=self.pixels[y0:y1, x0:x1], origin=region[:2])
@@ -112,7 +112,7 @@ class Intervention:
             raise ValueError(f"intervention {self.name}: reference {self.reference} is not one of its levels")
 
     def positions(self, margin: float) -> dict[float, int]:
-        """Each level's distance from the untouched face, in steps: 1, 2, … and to the other side -1, -2, …
+        """Each level's distance from the untouched face in steps; to the other side of a two-sided one, negative.
 
         Args:
             margin: the study's; a level that changes nothing at it is left out.

@@ -26,9 +26,7 @@ _ORDER, _NOISE, _BALANCE = 1, 2, 3
 Rows = NDArray[np.int64]
 
 
-def training_faces(
-    split: pd.DataFrame, classes: Sequence[str], config: TrainingSetConfig, seed: int
-) -> pd.DataFrame:
+def training_faces(split: pd.DataFrame, classes: Sequence[str], config: TrainingSetConfig, seed: int) -> pd.DataFrame:
     """The faces a model is trained with: a fraction, then wrong labels, then other class shares.
 
     Args:
@@ -105,9 +103,7 @@ def _distance(counts: NDArray[np.float64]) -> float:
     return float(((taken[ends] - wanted) ** 2 / wanted).sum())
 
 
-def noisy_labels(
-    labels: NDArray[np.object_], classes: Sequence[str], share: float, seed: int
-) -> NDArray[np.object_]:
+def noisy_labels(labels: NDArray[np.object_], classes: Sequence[str], share: float, seed: int) -> NDArray[np.object_]:
     """Labels of which a share is replaced by another class, each other class with equal chance.
 
     Args:
