@@ -21,6 +21,7 @@ from maskbench.schemas import empty_table
 from maskbench.schemas.interventions import INTERVENTION_CURVES, INTERVENTION_RANKING, UNTOUCHED
 
 Floats = NDArray[np.float64]
+Row = dict[str, Any]
 
 #: Measurements of the curves, and how sentences call them.
 METRICS = {"f1_macro": "macro-F1", "accuracy": "accuracy"}
@@ -95,14 +96,15 @@ class _Run:
     counts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, part: pd.DataFrame, levels: pd.DataFrame, classes: Sequence[str], images: pd.Index) -> _Run:
-        place = pd.MultiIndex.from_frame(levels[_KEY]).get_indexer(pd.MultiIndex.from_frame(part[_KEY]))
+    def of(cls, part: pd.DataFrame, levels: Sequence[Row], classes: Sequence[str], images: pd.Index) -> _Run:
+        known = pd.MultiIndex.from_tuples([(level["intervention"], level["position"]) for level in levels])
+        place = known.get_indexer(pd.MultiIndex.from_frame(part[_KEY]))
         order = pd.Index(list(classes))
-        true, predicted = order.get_indexer(part["label"]), order.get_indexer(part["predicted"])
+        true, predicted = (order.get_indexer(pd.Index(part[column])) for column in ("label", "predicted"))
         if min(true.min(), predicted.min()) < 0:
             raise ValueError("intervened: a label or decision is none of the classes")
         counts = np.zeros((len(images), len(levels), len(order), len(order)), dtype=np.int64)
-        np.add.at(counts, (images.get_indexer(part["image_id"]), place, true, predicted), 1)
+        np.add.at(counts, (images.get_indexer(pd.Index(part["image_id"])), place, true, predicted), 1)
         support = counts.sum(axis=3)  # (I, L, K)
         if (support != support[:, :1]).any():
             where = f"arm {part['arm'].iloc[0]}, seed {part['seed'].iloc[0]}"
@@ -120,14 +122,19 @@ class _Run:
         return np.stack([f1, accuracy(counts)], axis=2)
 
 
-def _levels(table: pd.DataFrame) -> pd.DataFrame:
+def _levels(table: pd.DataFrame) -> list[Row]:
     """The levels of an arm: the untouched one first, then as they come."""
     columns = [*_KEY, "description", "level", "unit", "reference"]
-    levels = table[columns].drop_duplicates(_KEY).reset_index(drop=True)
-    still = levels["intervention"] == UNTOUCHED
-    if not still.any():
+    levels = _records(table[columns].drop_duplicates(_KEY))
+    levels.sort(key=lambda level: level["intervention"] != UNTOUCHED)
+    if levels[0]["intervention"] != UNTOUCHED:
         raise ValueError(f"intervened: arm {table['arm'].iloc[0]}: no untouched faces (intervention {UNTOUCHED!r})")
-    return pd.concat([levels[still], levels[~still]], ignore_index=True)
+    return levels
+
+
+def _records(table: pd.DataFrame) -> list[Row]:
+    """Rows as dictionaries."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _draw(runs: Sequence[_Run], images: int, seed: int, resamples: int) -> Floats:
@@ -149,23 +156,22 @@ def _photographs_behind(runs: Sequence[_Run]) -> dict[str, int]:
 
 
 def _curve_rows(
-    arm: str, table: pd.DataFrame, levels: pd.DataFrame, values: Floats, drawn: Floats, behind: dict[str, int],
+    arm: str, table: pd.DataFrame, levels: Sequence[Row], values: Floats, drawn: Floats, behind: dict[str, int],
     confidence: float,
 ) -> pd.DataFrame:  # fmt: skip
     """The rows of one arm."""
-    facts: dict[str, Any] = {
+    facts: Row = {
         "confidence": confidence, "resamples": len(drawn), "seeds": table["seed"].nunique(),
         "images": table["image_id"].nunique(), "faces": table["face_id"].nunique(),
     }  # fmt: skip
-    touched = table[table["changed"]].groupby(_KEY)["face_id"].nunique()
-    distortion = table.groupby(_KEY)["distortion"].mean()
+    touched = table[table["changed"]].groupby(_KEY)["face_id"].nunique().to_dict()
+    distortion = table.groupby(_KEY)["distortion"].mean().to_dict()
     rows = []
-    for name, own in levels[levels["intervention"] != UNTOUCHED].groupby("intervention", sort=False):
-        first = own.iloc[0]
-        still = {**levels.iloc[0].to_dict(), "intervention": name, "description": first["description"],
-                 "unit": first["unit"]}  # fmt: skip
-        places = [(0, still), *((int(place), row.to_dict()) for place, row in own.iterrows())]
-        for place, level in sorted(places, key=lambda item: item[1]["position"]):
+    for name in dict.fromkeys(level["intervention"] for level in levels[1:]):
+        own = [(place, level) for place, level in enumerate(levels) if level["intervention"] == name]
+        like_others = {key: own[0][1][key] for key in ("intervention", "description", "unit")}
+        own.append((0, levels[0] | like_others))
+        for place, level in sorted(own, key=lambda item: item[1]["position"]):
             key = (name, level["position"])
             spread = {"changed": int(touched.get(key, 0)), "distortion": float(distortion.get(key, 0.0))}
             for number, metric in enumerate(METRICS):
@@ -175,9 +181,7 @@ def _curve_rows(
     return pd.DataFrame(rows, columns=list(INTERVENTION_CURVES.columns))
 
 
-def _measured(
-    values: Floats, drawn: Floats, photographs: int, confidence: float, spread: dict[str, Any]
-) -> dict[str, Any]:
+def _measured(values: Floats, drawn: Floats, photographs: int, confidence: float, spread: Row) -> Row:
     """Value and drop with their intervals, from (2,) and (R, 2): untouched and intervened."""
     known = drawn[~np.isnan(drawn).any(axis=1)]
     value, drop = float(values[1]), float(values[0] - values[1])
@@ -237,15 +241,15 @@ def intervention_ranking(curves: pd.DataFrame, metric: str = "f1_macro") -> pd.D
     rows = []
     for (arm, _), part in table.groupby(["arm", "intervention"], sort=False):
         known = part[part["drop"].notna()]
-        worst = known.loc[known["drop"].idxmax()] if len(known) else None
-        for row in part[part["reference"]].to_dict("records"):
+        worst = _records(known.nlargest(1, "drop"))
+        farthest = worst[0] if worst else {"level": math.nan, "drop": math.nan}
+        for row in _records(part[part["reference"]]):
             rows.append(
                 {
                     "arm": arm, "metric": metric, "rank": math.nan,
                     **{name: row[name] for name in ("intervention", "description", "level", "unit", "drop")},
                     "low": row["drop_low"], "high": row["drop_high"],
-                    "worst_level": math.nan if worst is None else worst["level"],
-                    "worst_drop": math.nan if worst is None else worst["drop"],
+                    "worst_level": farthest["level"], "worst_drop": farthest["drop"],
                     **{name: row[name] for name in ("faces", "changed", "distortion", "reason")},
                 }
             )  # fmt: skip
@@ -279,7 +283,7 @@ def interventions_answer(curves: pd.DataFrame, ranking: pd.DataFrame) -> str:
              for arm, part in ranked.groupby("arm", sort=False)]  # fmt: skip
     worst = ranked.loc[ranked.groupby("arm", sort=False)["worst_drop"].idxmax()]
     far = "; ".join(f"{row['arm']} with {_level(row, 'worst_level')} ({row['worst_drop']:.3f})"
-                    for row in worst.to_dict("records"))  # fmt: skip
+                    for row in _records(worst))  # fmt: skip
     return (
         f"With one moderate level of each intervention on {basis}, {'; '.join(costs)}. "
         f"Other levels would change the order (at any level the most is lost by {far}), and other photographs may, "
@@ -289,7 +293,7 @@ def interventions_answer(curves: pd.DataFrame, ranking: pd.DataFrame) -> str:
 
 def _costliest(arm: str, part: pd.DataFrame, metric: str, confidence: float) -> str:
     """What costs an arm most, and what shows no loss."""
-    first, *others = part.to_dict("records")
+    first, *others = _records(part)
     interval = f"{confidence:.0%} interval {first['low']:.3f} to {first['high']:.3f}"
     interval = interval if not math.isnan(first["low"]) else "no interval"
     size = f"{first['drop']:.3f} of {metric}, {interval}"
@@ -300,7 +304,7 @@ def _costliest(arm: str, part: pd.DataFrame, metric: str, confidence: float) -> 
     return f"{text}; no loss is shown for {', '.join(unclear)}" if unclear else f"{text}; every other one costs too"
 
 
-def _level(row: dict[str, Any], column: str) -> str:
+def _level(row: Row, column: str) -> str:
     """An intervention and its level, as a sentence names them."""
     return f"{row['description']} {row[column]:g} {row['unit']}"
 

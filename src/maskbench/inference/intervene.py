@@ -103,8 +103,8 @@ class _Predictor:
 
     def predict(self, canvases: torch.Tensor, targets: torch.Tensor, rows: Rows) -> Logits:
         """Logits of faces, in batches of the evaluation's size."""
-        parts = torch.arange(len(rows)).split(self.evaluate["batch_size"])
-        places = torch.from_numpy(rows)
+        size, places = self.evaluate["batch_size"], torch.from_numpy(rows)
+        parts = [slice(start, start + size) for start in range(0, len(rows), size)]
         return predict_logits(
             self.model, [Batch(canvases[part], targets[part], places[part]) for part in parts],
             self.preprocess, self.execution, flip_average=self.evaluate["flip_average"],
@@ -171,6 +171,7 @@ def _distortion(canvases: torch.Tensor, untouched: torch.Tensor, preprocess: Pre
     """(M,) root mean square difference of the views in grey levels; 0 where no pixel differs."""
     border = (canvases.shape[-1] - preprocess.input_size) // 2
     inside = slice(border, border + preprocess.input_size)
-    pairs = zip(canvases[:, :, inside, inside].split(256), untouched[:, :, inside, inside].split(256), strict=True)
-    squares = [(a.float() - b.float()).square().mean(dim=(1, 2, 3)) for a, b in pairs]
-    return np.asarray(torch.cat(squares).double().sqrt().numpy())
+    found = np.empty(len(canvases))
+    for row, (one, other) in enumerate(zip(canvases[..., inside, inside], untouched[..., inside, inside], strict=True)):
+        found[row] = np.sqrt(np.square(one.numpy().astype(np.float32) - other.numpy()).mean())
+    return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,7 @@ def _panel(ax: Axes, part: pd.DataFrame, arms: Sequence[str]) -> None:
     ax.yaxis.set_major_locator(MaxNLocator(6))
 
 
-def _tick(row: dict[str, object]) -> str:
+def _tick(row: Mapping[Any, Any]) -> str:
     """A level; under it how many faces it changes, if not all."""
     if row["position"] == 0:
         return "as is"
@@ -119,7 +120,7 @@ def fig_intervention_ranking(ranking: pd.DataFrame, arms: Sequence[str]) -> Draw
     )  # fmt: skip
 
 
-def _reference(row: dict[str, object]) -> str:
+def _reference(row: Mapping[Any, Any]) -> str:
     return f"{row['description']} {row['level']:g} {row['unit']}"
 
 
