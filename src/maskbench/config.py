@@ -131,15 +131,33 @@ class SeedsConfig(_Section):
 
 
 class TrainingSetConfig(_Section):
-    """The training side made smaller, more balanced or wrong on purpose; validation and test stay as they are."""
+    """Interventions on the training faces, in this order; validation and test faces are never touched."""
 
-    fraction: float = Field(1.0, gt=0, le=1, description="share of the training faces, by whole photographs, nested")
-    balance: Share | None = Field(
-        None,
-        description="from 0 (natural shares of the classes) to 1 (equal), always with as many faces as equal classes "
-        "allow without showing one twice; none: all faces",
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the training faces that is used, by whole groups of photographs"
     )
     label_noise: Share = Field(0.0, description="share of the training labels replaced by another class")
+    balance: Share | None = Field(
+        None,
+        description="class shares from natural (0) to equal (1), at a total that is the same for every value; none: "
+        "all faces, as they are",
+    )
+    repeat: bool = Field(
+        False,
+        description="balance: the total is all faces, rare classes repeated; otherwise as many as the rarest class "
+        "allows without repetition",
+    )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the training faces are used as they are."""
+        return self.fraction == 1 and self.label_noise == 0 and self.balance is None
+
+    @model_validator(mode="after")
+    def _repeat_needs_balance(self) -> TrainingSetConfig:
+        if self.repeat and self.balance is None:
+            raise ValueError("repeat: faces are repeated to reach a balance; set training_set.balance too")
+        return self
 
 
 class FacesConfig(_Section):
@@ -290,6 +308,7 @@ class Config(_Section):
     arms: tuple[ArmConfig, ...] = STUDY_ARMS
     weights: str = Field("auto", min_length=1, description="`auto`, `imagenet`, `bundled`, `none` or a file")
     seeds: SeedsConfig = SeedsConfig()
+    training_set: TrainingSetConfig = TrainingSetConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     experiments: ExperimentsConfig = ExperimentsConfig()

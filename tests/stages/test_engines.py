@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from maskbench import schemas, study
-from maskbench.config import Config, make_config
+from maskbench.config import Config, TrainingSetConfig, make_config
 from maskbench.rundir import RunDir, RunError
 from maskbench.stages import engines
 from maskbench.stages.context import Context, Engine
 from maskbench.stages.engines import run_jobs
-from maskbench.stages.jobs import Job, prepare, read_runs, split_of_run
+from maskbench.stages.jobs import Job, job_key, prepare, read_runs, split_of_run
 from maskbench.stages.training import make_jobs
 from maskbench.storage import read_json
 
@@ -63,6 +63,16 @@ def in_sequence(folders: RunDir, tmp_path_factory: pytest.TempPathFactory) -> li
     run_jobs(jobs, Engine(), lambda line: None)
     patch.undo()
     return jobs
+
+
+def test_altered_training_faces_are_another_training(folders: RunDir) -> None:
+    def key(**options: float) -> str:
+        changed = config().model_copy(update={"training_set": TrainingSetConfig(**options)})
+        job = make_jobs(context_of(folders), folders.results / "keys", changed, None)[0]
+        return job_key(job, context_of(folders))
+
+    assert key() == key(fraction=1.0, label_noise=0.0)
+    assert len({key(), key(fraction=0.5), key(label_noise=0.1), key(balance=0.0), key(balance=1.0)}) == 5
 
 
 def test_runs_take_their_own_split(folders: RunDir, in_sequence: list[Job]) -> None:

@@ -109,6 +109,7 @@ class FaceDataModule(L.LightningDataModule):
         batch_size: training faces per optimiser step.
         eval_batch_size: faces per batch when predicting.
         balanced: draw faces with chances inverse to their class's frequency.
+        training: `schemas.TRAINING_FACES`, if other faces or labels are trained with than those of the side `train`.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class FaceDataModule(L.LightningDataModule):
         batch_size: int,
         eval_batch_size: int,
         balanced: bool = False,
+        training: pd.DataFrame | None = None,
     ) -> None:
         super().__init__()
         self.canvases, self.seed, self.num_classes = canvases, seed, len(classes)
@@ -128,21 +130,30 @@ class FaceDataModule(L.LightningDataModule):
         position = {name: index for index, name in enumerate(classes)}
         self.targets = torch.tensor([position[label] for label in split["label"]])
         self.rows = {side: torch.from_numpy(np.flatnonzero(split["split"] == side)) for side in SPLITS}
+        self.training_targets = self.targets
+        if training is not None:
+            rows = torch.from_numpy(training["row"].to_numpy(copy=True))
+            if not np.isin(training["row"], self.rows["train"]).all():
+                raise ValueError("training: a face that is not on the side `train`")
+            told = torch.tensor([position[label] for label in training["label"]])
+            self.training_targets = self.targets.clone().index_copy(0, rows, told)
+            self.rows["train"] = rows
 
     def class_counts(self) -> Tensor:
-        """Training faces per class: int64 (K,)."""
-        return torch.bincount(self.targets[self.rows["train"]], minlength=self.num_classes)
+        """Training faces per class, by the labels that are trained with: int64 (K,)."""
+        return torch.bincount(self.training_targets[self.rows["train"]], minlength=self.num_classes)
 
     def faces(self, side: str) -> FaceBatches:
         """The faces of one side."""
-        return FaceBatches(self.canvases, self.targets, self.rows[side])
+        targets = self.training_targets if side == "train" else self.targets
+        return FaceBatches(self.canvases, targets, self.rows[side])
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training batches; Lightning tells the sampler each epoch's number."""
         faces = self.faces("train")
         weights = None
         if self.balanced:
-            weights = 1.0 / self.class_counts().clamp(min=1)[self.targets[faces.rows]].double()
+            weights = 1.0 / self.class_counts().clamp(min=1)[self.training_targets[faces.rows]].double()
         world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         sampler = EpochBatchSampler(len(faces), self.batch_size, self.seed, weights, rank, world)
         return _loader(faces, sampler)

@@ -69,18 +69,29 @@ def crop_regions(faces: pd.DataFrame, margin: float) -> NDArray[np.int64]:
     Returns:
         (N, 4) int `x0 y0 x1 y1`, px.
     """
-    squares = canvas_squares(faces, margin)
+    return context_regions(faces[BOX_COLUMNS].to_numpy(dtype=float), margin, photograph_bounds(faces))
+
+
+def photograph_bounds(faces: pd.DataFrame) -> NDArray[np.float64]:
+    """(N, 4) `0 0 width height` of each face's photograph, px."""
     limits = faces[["image_width", "image_height"]].to_numpy(dtype=float)
-    lower = np.clip(np.floor(squares[:, :2]) - 1, 0, limits - 1)
-    upper = np.clip(np.ceil(squares[:, 2:]) + 1, lower + 1, limits)
+    return np.concatenate([np.zeros_like(limits), limits], axis=1)
+
+
+def context_regions(boxes_xyxy: NDArray[np.float64], margin: float, bounds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The regions of boxes (N, 4) inside `bounds` (N, 4), all `x0 y0 x1 y1` in px: see `crop_regions`."""
+    # The model's view, enlarged as canvases are.
+    squares = square_around(square_around(boxes_xyxy, margin), (CANVAS_FACTOR - 1) / 2)
+    lower = np.clip(np.floor(squares[:, :2]) - 1, bounds[:, :2], bounds[:, 2:] - 1)
+    upper = np.clip(np.ceil(squares[:, 2:]) + 1, lower + 1, bounds[:, 2:])
     # C order: safetensors writes the memory of an array as it lies.
     return np.concatenate([lower, upper], axis=1).astype(np.int64, order="C")
 
 
-def canvas_squares(faces: pd.DataFrame, margin: float) -> NDArray[np.float64]:
-    """(N, 4) squares, px, that canvases show: the model's view enlarged by `CANVAS_FACTOR`."""
-    views = square_around(faces[BOX_COLUMNS].to_numpy(dtype=float), margin)
-    return square_around(views, (CANVAS_FACTOR - 1) / 2)
+def shown_squares(boxes_xyxy: NDArray[np.float64], margin: float, input_size: int) -> NDArray[np.float64]:
+    """(N, 4) squares, px, that canvases for `input_size` show of boxes (N, 4)."""
+    # The canvas's rounding changes its reach by under one pixel: scale the square to match exactly.
+    return square_around(square_around(boxes_xyxy, margin), (canvas_size(input_size) / input_size - 1) / 2)
 
 
 def cut_faces(
@@ -206,9 +217,7 @@ def make_canvases(crops: FaceCrops, faces: pd.DataFrame, margin: float, input_si
         view without augmentation.
     """
     side = canvas_size(input_size)
-    # The canvas's rounding changes its reach by under one pixel: scale the square to match exactly.
-    views = square_around(faces[BOX_COLUMNS].to_numpy(dtype=float), margin)
-    squares = square_around(views, (side / input_size - 1) / 2)
+    squares = shown_squares(faces[BOX_COLUMNS].to_numpy(dtype=float), margin, input_size)
     squares = squares - np.tile(crops.regions[:, :2], (1, 2))
     canvases = np.empty((len(crops), side, side, 3), dtype=np.uint8)
     with ThreadPoolExecutor(max_workers=2) as pool:

@@ -33,6 +33,15 @@ class Logits:
     targets: NDArray[np.int64]
     rows: NDArray[np.int64]
 
+    def log_probs(self) -> NDArray[np.float64]:
+        """(M, K) natural logarithms of the probabilities."""
+        logits = self.logits.astype(np.float64)
+        return np.asarray(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+
+    def losses(self) -> NDArray[np.float64]:
+        """(M,) cross-entropy of each face, nats, ≥ 0."""
+        return np.asarray(np.abs(self.log_probs()[np.arange(len(self.targets)), self.targets]))
+
 
 def predict_logits(
     model: nn.Module,
@@ -88,8 +97,7 @@ def prediction_table(
     names = np.asarray(classes, dtype=object)
     if (part["label"].to_numpy() != names[found.targets]).any():
         raise ValueError("labels of the faces table contradict those the model was given")
-    logits = found.logits.astype(np.float64)
-    log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    logits, log_probs = found.logits.astype(np.float64), found.log_probs()
     predicted = names[logits.argmax(axis=1)]
     quality = images.set_index("image_id").loc[part["image_id"], ["brightness", "contrast", "sharpness"]]
     properties = box_properties(faces).iloc[found.rows].reset_index(drop=True)
@@ -102,7 +110,7 @@ def prediction_table(
         "label": part["label"],
         "predicted": predicted,
         "correct": part["label"].to_numpy() == predicted,
-        "loss": np.abs(log_probs[np.arange(len(part)), found.targets]),
+        "loss": found.losses(),
         **{f"prob_{name}": np.exp(log_probs[:, k]) for k, name in enumerate(classes)},
         **{f"logit_{name}": logits[:, k] for k, name in enumerate(classes)},
         **{str(name): properties[name] for name in properties},

@@ -174,15 +174,13 @@ def run_job(job: Job, notify: Callable[[str], None], progress: bool = False) -> 
     Raises:
         RunError: the pretrained weights are not those that the study began with.
     """
-    from maskbench.splits.subsets import training_set
     from maskbench.training.fit import FitInputs, fit_arm
 
     context, found = job.context(notify), versions()
-    classes = context.classes()
     inputs = FitInputs(
         study_canvases(context),
-        training_set(split_of_run(context, job.seed), classes, job.config.training_set, job.seed),
-        classes,
+        split_of_run(context, job.seed),
+        context.classes(),
         {name: found[name] for name in TRAINING_PACKAGES},
     )
     fit_arm(inputs, job.config, job.arm, job.seed, _weights(job), job.folder, notify=notify, progress=progress)

@@ -25,7 +25,8 @@ from maskbench.models.execution import Execution, resolve_execution
 from maskbench.models.pretrained import LoadedWeights, WeightsRecord
 from maskbench.models.registry import build_model
 from maskbench.schemas import write_table
-from maskbench.seeding import seed_everything
+from maskbench.seeding import derive_seed, seed_everything
+from maskbench.splits.subsets import describe_training_faces, training_faces
 from maskbench.storage import write_json
 from maskbench.training.callbacks import EpochBar, KeepBest, LiveTable, ResumePoint
 from maskbench.training.checkpoint import AtomicCheckpointIO, save_checkpoint
@@ -63,7 +64,20 @@ def build_datamodule(inputs: FitInputs, config: Config, seed: int) -> FaceDataMo
         batch_size=config.train.batch_size,
         eval_batch_size=config.evaluate.batch_size,
         balanced=config.train.balanced_sampler,
+        training=training_set(inputs, config),
     )
+
+
+def training_set(inputs: FitInputs, config: Config) -> pd.DataFrame | None:
+    """`schemas.TRAINING_FACES` of a run; None: the side `train` as it is.
+
+    They follow from the split, so runs on one split train with the same faces, and runs on others with others.
+    """
+    if config.training_set.is_whole:
+        return None
+    split = inputs.split
+    seed = derive_seed(int(split["seed"].iloc[0]), "training_set", int(split["split_id"].iloc[0]))
+    return training_faces(split, inputs.classes, config.training_set, seed)
 
 
 def preprocess_from(config: Config) -> Preprocess:
@@ -146,6 +160,9 @@ def fit_arm(
         write_table(folder / f"{name}.parquet", module.history.table(name), TABLES[name])
     save_checkpoint(folder / LAST, module.model, {**record, "epoch": len(module.history.batches) - 1})
     fitted = _summary(module, best, stop, len(datamodule.rows["train"]), time.perf_counter() - started)
+    used = training_set(inputs, config)
+    if used is not None:
+        fitted["training_set"] = describe_training_faces(used, inputs.classes)
     write_json(folder / "fit.json", fitted)
     resume.unlink(missing_ok=True)
     return fitted
