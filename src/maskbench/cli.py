@@ -206,12 +206,10 @@ def _study(
 ) -> Context:
     """Run stages of a run: all of them, or those named."""
     from maskbench import study
-    from maskbench.models.execution import resolve_execution
     from maskbench.rundir import RunError, command_line
     from maskbench.stages.context import Engine, check_inputs, dataset_root
 
     config, folders = choose_config(base, **options, fresh=overwrite)
-    device = resolve_execution(config.train, config.faces.input_size).device
     if names is not None and "audit" not in names and not folders.config_file.is_file():
         raise RunError(
             f"{folders.results}: no such run; begin it with maskbench run or maskbench audit --name {config.name}"
@@ -219,8 +217,10 @@ def _study(
     context = _context(config, folders, engine or Engine())
     if names is None or "audit" in names:
         dataset_root(context)  # a dataset that is not there must not leave a run's folder behind
+    device = ""
     if names is None or "train" in names:
         check_inputs(context)
+        device = _device(config)
     if overwrite and folders.results.exists():
         _delete_run(folders)
     with folders.lock():
@@ -228,6 +228,12 @@ def _study(
         folders.record_command(command_line(), device)
         study.run_stages(names or list(study.STAGES), context)
     return context
+
+
+def _device(config: Config) -> str:
+    from maskbench.models.execution import resolve_execution
+
+    return resolve_execution(config.train, config.faces.input_size).device
 
 
 def _delete_run(folders: RunDir) -> None:

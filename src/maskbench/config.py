@@ -308,7 +308,6 @@ class Config(_Section):
     arms: tuple[ArmConfig, ...] = STUDY_ARMS
     weights: str = Field("auto", min_length=1, description="`auto`, `imagenet`, `bundled`, `none` or a file")
     seeds: SeedsConfig = SeedsConfig()
-    training_set: TrainingSetConfig = TrainingSetConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     experiments: ExperimentsConfig = ExperimentsConfig()

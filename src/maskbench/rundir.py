@@ -186,7 +186,12 @@ class RunDir:
         )
 
     def record_command(self, command: str, device: str) -> None:
-        """Note in run.json who ran what, where and with which versions."""
+        """Note in run.json who ran what, where and with which versions.
+
+        Args:
+            command: as typed.
+            device: that trains; empty for a command that does not train.
+        """
         path = self.results / "run.json"
         previous = read_json(path) if path.is_file() else {}
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -200,7 +205,7 @@ class RunDir:
             "machine": {
                 "system": f"{platform.system()} {platform.machine()}",
                 "cores": os.cpu_count() or 0,
-                "device": device,
+                "device": device or (previous.get("machine") or {}).get("device", ""),
             },
         }
         write_json(path, record)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from maskbench.data.sources import DatasetError
 from maskbench.rundir import RunDir, RunError
-from maskbench.stages import compare, describe, experiments, results, training
 from maskbench.stages.context import Context, dataset_state, weights_state
 from maskbench.storage import content_key
 
@@ -35,33 +35,47 @@ class Stage:
     outside: Callable[[Context], str] | None = None
 
 
+def _in(module: str, function: str) -> Callable[[Context], list[Path]]:
+    """A stage's function, imported when it runs: a command that needs no statistics does not wait for them."""
+
+    def run(context: Context) -> list[Path]:
+        found: list[Path] = getattr(import_module(f"maskbench.stages.{module}"), function)(context)
+        return found
+
+    return run
+
+
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("audit", (), ("data", "audit"), describe.audit, dataset_state),
-        Stage("eda", ("audit",), ("eda", "faces", "report"), describe.eda),
-        Stage("split", ("audit",), ("split", "seeds"), describe.split),
+        Stage("audit", (), ("data", "audit"), _in("describe", "audit"), dataset_state),
+        Stage("eda", ("audit",), ("eda", "faces", "report"), _in("describe", "eda")),
+        Stage("split", ("audit",), ("split", "seeds"), _in("describe", "split")),
         Stage(
             "train",
             ("audit", "split"),
             ("faces", "arms", "weights", "seeds", "training_set", "train", "evaluate"),
-            training.train,
+            _in("training", "train"),
             weights_state,
         ),
-        Stage("evaluate", ("audit", "split", "train"), ("faces", "arms", "seeds", "evaluate"), results.evaluate),
+        Stage(
+            "evaluate", ("audit", "split", "train"), ("faces", "arms", "seeds", "evaluate"), _in("results", "evaluate")
+        ),
         Stage(
             "experiments",
             ("audit", "split", "train"),
             ("faces", "arms", "weights", "seeds", "split", "training_set", "train", "evaluate", "experiments"),
-            experiments.experiments,
+            _in("experiments", "experiments"),
             weights_state,
         ),
-        Stage("compare", ("audit", "train", "evaluate"), ("arms", "seeds", "split", "compare"), compare.compare),
+        Stage(
+            "compare", ("audit", "train", "evaluate"), ("arms", "seeds", "split", "compare"), _in("compare", "compare")
+        ),
         Stage(
             "report",
             ("audit", "eda", "split", "train", "evaluate", "experiments", "compare"),
             ("report",),
-            results.report,
+            _in("results", "report"),
         ),
     )
 }

@@ -79,17 +79,17 @@ def check_inputs(context: Context) -> None:
     Raises:
         ConfigError: an arm's implementation is unknown, or the weights are neither a name nor a file.
     """
+    config = context.config
+    pretrained = any(arm.initialisation == "pretrained" for arm in config.arms)
+    if pretrained and config.weights not in WEIGHTS_NAMES and not Path(config.weights).is_file():
+        raise ConfigError(f"weights: {config.weights} is not a file, nor one of {', '.join(WEIGHTS_NAMES)}")
     from maskbench.models.registry import IMPLEMENTATIONS
 
-    config = context.config
     for arm in config.arms:
         if arm.implementation not in IMPLEMENTATIONS:
             raise ConfigError(
                 f"arms: {arm.name}: implementation {arm.implementation!r} is not one of {', '.join(IMPLEMENTATIONS)}"
             )
-    pretrained = any(arm.initialisation == "pretrained" for arm in config.arms)
-    if pretrained and config.weights not in WEIGHTS_NAMES and not Path(config.weights).is_file():
-        raise ConfigError(f"weights: {config.weights} is not a file, nor one of {', '.join(WEIGHTS_NAMES)}")
 
 
 def weights_state(context: Context) -> str:
