@@ -1,5 +1,6 @@
 """The study as a user runs it: through the command line, on the sample."""
 
+import html
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from maskbench.storage import read_json, read_yaml
 from maskbench.study import STAGES
 
 SMOKE = ["--preset", "smoke", "--weights", "bundled"]
+WHOLE = [*SMOKE, "--set", "interventions.run=[darken]", "--set", "experiments.run=[leakage]"]
 SHARES = "class_shares={with_mask: 0.6, without_mask: 0.25, mask_weared_incorrect: 0.15}"
 
 
@@ -37,7 +39,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, str]:
     """A complete smoke run: its folder and what it printed."""
     base = tmp_path_factory.mktemp("run")
-    done = maskbench("run", *SMOKE, "--name", "smoke", cwd=base, cache=cache)
+    done = maskbench("run", *WHOLE, "--name", "smoke", cwd=base, cache=cache)
     assert done.returncode == 0, done.stderr
     return base, done.stdout
 
@@ -62,6 +64,24 @@ def test_the_report_stands_alone(finished: tuple[Path, str]) -> None:
     text = (finished[0] / "results" / "smoke" / "report.html").read_text(encoding="utf-8")
     assert 'src="http' not in text and 'href="http' not in text and "url(http" not in text
     assert "manual-random" in text and "torchvision-pretrained" in text
+
+
+def test_both_questions_are_answered_with_their_evidence(finished: tuple[Path, str]) -> None:
+    results = finished[0] / "results" / "smoke"
+    text = (results / "report.html").read_text(encoding="utf-8")
+    answer = read_json(results / "compare" / "answers.json")
+    assert 'id="question-1"' in text and 'id="question-2"' in text
+    assert answer["comparison"].split("; ")[0] in html.unescape(text)
+    summary = pd.read_parquet(results / "experiments" / "summary.parquet")
+    assert set(summary["level"]) == {"grouped", "random"}
+    metrics = pd.read_parquet(results / "evaluate" / "metrics.parquet").query("split == 'test' and class_name == ''")
+    own = summary.query("level == 'grouped' and metric == 'accuracy'").set_index("arm")["value"]
+    for arm, value in metrics[metrics["metric"] == "accuracy"].set_index("arm")["value"].items():
+        assert own[arm] == pytest.approx(value)  # the study itself is one of the levels, and is not trained again
+    curves = pd.read_parquet(results / "intervene" / "curves.parquet").query("metric == 'accuracy'")
+    untouched = curves[curves["position"] == 0].set_index("arm")["value"]
+    for arm, value in own.items():
+        assert untouched[arm] == pytest.approx(value)
 
 
 def test_reported_metrics_are_those_of_the_saved_predictions(finished: tuple[Path, str]) -> None:
@@ -105,7 +125,7 @@ def test_a_second_run_does_nothing_again(finished: tuple[Path, str], cache: Path
     base, _ = finished
     weights = base / "results" / "smoke" / "train" / "manual-random" / "seed0" / "best.safetensors"
     before = weights.stat().st_mtime_ns
-    done = maskbench("run", *SMOKE, "--name", "smoke", cwd=base, cache=cache)
+    done = maskbench("run", *WHOLE, "--name", "smoke", cwd=base, cache=cache)
     assert done.returncode == 0
     assert done.stdout.count("complete, unchanged") == len(STAGES) and "running" not in done.stdout
     assert weights.stat().st_mtime_ns == before
@@ -127,7 +147,7 @@ def test_a_lost_file_is_made_again_and_nothing_else(finished: tuple[Path, str], 
 
 
 def test_another_configuration_is_refused_by_name(finished: tuple[Path, str], cache: Path) -> None:
-    done = maskbench("run", *SMOKE, "--name", "smoke", "--set", "train.epochs=3", cwd=finished[0], cache=cache)
+    done = maskbench("run", *WHOLE, "--name", "smoke", "--set", "train.epochs=3", cwd=finished[0], cache=cache)
     assert done.returncode == 2
     assert "train.epochs: 2 there, 3 here" in done.stderr and len(done.stderr.strip().splitlines()) == 1
 

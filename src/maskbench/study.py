@@ -62,6 +62,12 @@ STAGES: dict[str, Stage] = {
             "evaluate", ("audit", "split", "train"), ("faces", "arms", "seeds", "evaluate"), _in("results", "evaluate")
         ),
         Stage(
+            "intervene",
+            ("audit", "split", "train"),
+            ("faces", "arms", "seeds", "interventions"),
+            _in("intervene", "intervene"),
+        ),
+        Stage(
             "experiments",
             ("audit", "split", "train"),
             ("faces", "arms", "weights", "seeds", "split", "training_set", "train", "evaluate", "experiments"),
@@ -73,7 +79,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "report",
-            ("audit", "eda", "split", "train", "evaluate", "experiments", "compare"),
+            ("audit", "eda", "split", "train", "evaluate", "intervene", "experiments", "compare"),
             ("report",),
             _in("results", "report"),
         ),

@@ -37,7 +37,8 @@ FOLD_ROWS = 10
 #: EDA tables with more rows are drawn, not printed.
 MOST_EDA_ROWS = 30
 #: Sections with figures, in order; pictures of any other section come under "Further figures".
-SECTIONS = ("audit", "eda", "split", "models", "training", "evaluation", "comparison", "convergence", "calibration")
+SECTIONS = ("audit", "eda", "split", "models", "training", "evaluation", "comparison", "convergence", "calibration",
+            "label experiments", "interventions", "data experiments")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,11 @@ from maskbench.report.drawing import Drawing
 from maskbench.report.figures.calibration import calibration_figures
 from maskbench.report.figures.comparison import comparison_figures
 from maskbench.report.figures.convergence import convergence_figures
+from maskbench.report.figures.efficiency import fig_learning_curves
+from maskbench.report.figures.interventions import fig_intervention_curves, fig_intervention_ranking
+from maskbench.report.figures.variants import variant_figures
+from maskbench.report.question1 import LABEL_EXPERIMENTS
+from maskbench.report.question2 import DATA_EXPERIMENTS
 from maskbench.schemas import read_table
 from maskbench.schemas.calibration import CALIBRATION_POOLED, RELIABILITY_POOLED
 from maskbench.schemas.comparison import COMPARISON_TABLES
@@ -19,8 +24,12 @@ from maskbench.schemas.convergence import (
     EPOCH_TIMES,
     GRADIENT_FLOW,
     GRADIENT_RATIO,
+    LABEL_WORTH,
+    LEARNING_CURVES,
     LOSS_AUTOCORRELATION,
 )
+from maskbench.schemas.experiments import VARIANT_SUMMARY
+from maskbench.schemas.interventions import INTERVENTION_CURVES, INTERVENTION_RANKING
 
 
 def comparison_drawings(
@@ -68,3 +77,30 @@ def prediction_drawings(folder: Path, classes: Sequence[str], arms: Sequence[str
         "comparison": comparison_figures(**compared, classes=classes, arms=arms),
         "calibration": calibration_figures(reliability, calibration, classes, arms),
     }
+
+
+def experiment_drawings(results: Path, arms: Sequence[str]) -> dict[str, list[Drawing]]:
+    """Figures of interventions and of variants of the study, where there are any.
+
+    Args:
+        results: `results/NAME`.
+        arms: the study's arms, in order.
+    """
+    folder, found = results / "experiments", dict[str, list[Drawing]]()
+    if (folder / "summary.parquet").is_file():
+        summary = read_table(folder / "summary", VARIANT_SUMMARY)
+        drawn = variant_figures(summary, arms, LABEL_EXPERIMENTS[1:])
+        if (folder / "learning_curves.parquet").is_file():
+            curves = read_table(folder / "learning_curves", LEARNING_CURVES)
+            worth = folder / "label_worth.parquet"
+            table = read_table(worth, LABEL_WORTH) if worth.is_file() else schemas.empty_table(LABEL_WORTH)
+            drawn = [fig_learning_curves(curves, table, arms), *drawn]
+        found |= {"label experiments": drawn, "data experiments": variant_figures(summary, arms, DATA_EXPERIMENTS)}
+    if (results / "intervene" / "curves.parquet").is_file():
+        curves = read_table(results / "intervene" / "curves", INTERVENTION_CURVES)
+        ranking = read_table(results / "intervene" / "ranking", INTERVENTION_RANKING)
+        found["interventions"] = [
+            fig_intervention_curves(curves, arms),
+            fig_intervention_ranking(ranking[ranking["metric"] == "f1_macro"], arms),
+        ]
+    return found

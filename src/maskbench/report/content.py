@@ -6,6 +6,7 @@ missing or damaged files are errors, never an empty section.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pandas as pd
 from maskbench import schemas
 from maskbench.config import SeedsConfig
 from maskbench.report.question1 import question1
+from maskbench.report.question2 import question2
 from maskbench.report.questions import Question
 from maskbench.schemas import read_table
 from maskbench.schemas.comparison import COMPARISON_DIFFERENCES, COMPARISON_SUMMARY
@@ -202,7 +204,7 @@ def collect_report(run_dir: Path, plots_dir: Path) -> ReportContext:
         split=_split(run_dir / "split") if "split" in ran else None,
         training=_training(run_dir / "train", config) if "train" in ran else None,
         evaluation=read_evaluation(run_dir) if "evaluate" in ran else None,
-        questions=(question1(run_dir / "compare"),) if "compare" in ran else (),
+        questions=tuple(_questions(run_dir, ran)),
         pictures=read_pictures(plots_dir),
     )
 
@@ -269,6 +271,14 @@ def _training(folder: Path, config: dict[str, Any]) -> Training:
         read_table(folder / "layers", schemas.LAYERS),
         _json(protocol) if protocol.is_file() else None,
     )
+
+
+def _questions(run_dir: Path, ran: set[str]) -> Iterator[Question]:
+    """The research questions for which there is evidence."""
+    if "compare" in ran:
+        yield question1(run_dir / "compare", run_dir)
+    if second := question2(run_dir):
+        yield second
 
 
 def read_evaluation(run_dir: Path) -> Evaluation:

@@ -10,6 +10,7 @@ import pandas as pd
 from maskbench.comparison.answer import METRIC_NAMES, p_text
 from maskbench.report.content_results import MISSING, interval, number
 from maskbench.report.grids import grid
+from maskbench.report.question2 import read_variants, variants_block
 from maskbench.report.questions import Block, Question
 from maskbench.schemas import read_table
 from maskbench.schemas.calibration import CALIBRATION_POOLED, TEMPERATURES
@@ -18,6 +19,8 @@ from maskbench.schemas.convergence import CONVERGENCE_SUMMARY
 from maskbench.storage import read_json
 
 TITLE = "Question 1: how do the arms compare in convergence and in what they learn?"
+#: Experiments that belong to this question.
+LABEL_EXPERIMENTS = ("data_efficiency", "regimes")
 #: Calibration figures that are printed, and how they are called.
 _CALIBRATION = {
     "ece_equal_width": "ECE, equal-width bins",
@@ -38,11 +41,12 @@ _CONVERGENCE = {
 }
 
 
-def question1(folder: Path) -> Question:
+def question1(folder: Path, results: Path | None = None) -> Question:
     """The section, from the files of the compare stage.
 
     Args:
         folder: `results/NAME/compare`.
+        results: `results/NAME`, for the study's variants; None: a comparison without a study.
     """
     answer = read_json(folder / "answers.json")
     summary = read_table(folder / "summary", COMPARISON_SUMMARY)
@@ -59,13 +63,14 @@ def question1(folder: Path) -> Question:
             Block("Differences", _stated(differences), grid(_differences(differences))),
             Block("Tests of pairs", "", grid(_tests(tests)), folded=True),
             *_convergence_block(folder),
+            *_variants(results),
             Block(
                 "Calibration",
                 "Faces of all runs together; the temperature of each run is fitted on its validation faces.",
                 grid(_calibration(folder)),
             ),
         ),
-        figures=("comparison", "convergence", "calibration"),
+        figures=("comparison", "convergence", "calibration", "label experiments"),
     )
 
 
@@ -75,6 +80,14 @@ def _convergence_block(folder: Path) -> tuple[Block, ...]:
     if not path.is_file():
         return ()
     return (Block("Convergence", "", grid(_convergence(read_table(path, CONVERGENCE_SUMMARY)))),)
+
+
+def _variants(results: Path | None) -> tuple[Block, ...]:
+    """What labels are worth, and what regimes do, where that was tried."""
+    summary = read_variants(results) if results else None
+    if summary is None or not summary["experiment"].isin(LABEL_EXPERIMENTS).any():
+        return ()
+    return (variants_block(summary, LABEL_EXPERIMENTS),)
 
 
 def _name(metric: str, class_name: str) -> str:

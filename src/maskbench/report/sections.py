@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from maskbench import schemas
 from maskbench.eda.compute import EDA_TABLES
-from maskbench.report.comparing import comparison_drawings
+from maskbench.report.comparing import comparison_drawings, experiment_drawings
 from maskbench.report.drawing import Drawing
 from maskbench.report.figures.eda import eda_drawings, fig_sample_grid
 from maskbench.report.figures.evaluation import evaluation_figures
@@ -119,7 +119,8 @@ def draw_results(
     measured = {name: read_table(results / "evaluate" / name, schema) for name, schema in EVALUATION_TABLES.items()}
     drawings = evaluation_figures(**measured, classes=classes, arms=arms)
     written += save_section(plots, "evaluation", drawings, dpi=dpi, progress=progress)
-    for section, drawings in comparison_drawings(results / "compare", results, classes, arms, seeds).items():
+    drawn = comparison_drawings(results / "compare", results, classes, arms, seeds) | experiment_drawings(results, arms)
+    for section, drawings in drawn.items():
         written += save_section(plots, section, drawings, dpi=dpi, progress=progress)
     return written
 

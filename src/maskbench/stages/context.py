@@ -111,8 +111,15 @@ def dataset_state(context: Context) -> str:
     return content_key(facts)
 
 
-def face_crops(context: Context, images: pd.DataFrame, faces: pd.DataFrame) -> Any:
-    """The faces' crops, from the cache when they are there."""
+def face_crops(context: Context, images: pd.DataFrame, faces: pd.DataFrame, margin: float | None = None) -> Any:
+    """The faces' crops, from the cache when they are there.
+
+    Args:
+        context: of the study.
+        images: `schemas.IMAGES`.
+        faces: `schemas.FACES`.
+        margin: context around the box; None: the study's.
+    """
     from maskbench.data.faces import cached_faces
 
     return cached_faces(
@@ -120,7 +127,7 @@ def face_crops(context: Context, images: pd.DataFrame, faces: pd.DataFrame) -> A
         lambda: dataset_root(context),
         images,
         faces,
-        context.config.faces.margin,
+        context.config.faces.margin if margin is None else margin,
         max_pixels=context.config.audit.max_pixels,
         progress=context.progress("face crops"),
     )

@@ -1,0 +1,64 @@
+"""Sections on what is done with trained arms: interventions, variants, comparison, report."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from maskbench.config.base import Section, Share
+
+Experiment = Literal["leakage", "data_efficiency", "regimes", "losses", "imbalance", "label_noise"]
+
+
+class ExperimentsConfig(Section):
+    """Variants of the study, each with one thing changed; every variant is trained as often as the study itself."""
+
+    run: tuple[Experiment, ...] = Field((), description="which; each costs a study's training time per level")
+    fractions: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.05, 0.1, 0.25, 0.5), description="data_efficiency: shares of the training faces, beside all of them"
+    )
+    regimes: tuple[Literal["full", "frozen", "gradual", "discriminative"], ...] = ("full", "frozen", "gradual")
+    losses: tuple[Literal["cross_entropy", "class_balanced", "focal"], ...] = (
+        "cross_entropy", "class_balanced", "focal",
+    )  # fmt: skip
+    balance: tuple[Share, ...] = Field((0.0, 0.5, 1.0), description="imbalance: 0 natural, 1 equal classes")
+    label_noise: tuple[Share, ...] = Field((0.1, 0.2, 0.4), description="shares of training labels made wrong")
+    resamples: int = Field(2000, ge=2, description="draws of photographs for the variants' intervals")
+
+
+Intervention = Literal["shrink", "blur", "darken", "noise", "jpeg", "shift_box", "scale_box", "margin"]
+
+
+class InterventionsConfig(Section):
+    """Test faces changed in one way at a time."""
+
+    run: tuple[Intervention, ...] = Field(
+        (), description="which; each predicts the test faces again at five to nine levels"
+    )
+    resamples: int = Field(2000, ge=2, description="draws of photographs for intervals")
+
+
+class CompareConfig(Section):
+    """How arms are compared over their runs."""
+
+    resamples: int = Field(10_000, ge=2, description="draws of photographs for intervals")
+    permutations: int = Field(9_999, ge=99, description="swaps of photographs; the smallest p is 1 / (this + 1)")
+    alpha: float = Field(0.05, gt=0, lt=1, description="level of verdicts; intervals have confidence 1 - alpha")
+    bins: int = Field(15, ge=2, description="bins of reliability diagrams (Guo et al. 2017)")
+    calibration_resamples: int = Field(1000, ge=2, description="draws for calibration, whose bins are found anew each")
+
+
+class ReportConfig(Section):
+    """Figures and warnings of the report."""
+
+    dpi: int = Field(130, ge=50, le=600)
+    few_faces: int = Field(
+        30, ge=0, description="below this many test faces, one face moves a class's recall by over 3 points: warned of"
+    )
+    few_images: int = Field(
+        30,
+        ge=0,
+        description="percentile intervals from fewer photographs cover less than they promise (Efron & Tibshirani "
+        "1993, section 13.7): warned of",
+    )

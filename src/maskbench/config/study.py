@@ -1,0 +1,176 @@
+"""The study's configuration as a whole: presets, layers, messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from maskbench.config.analysis import CompareConfig, ExperimentsConfig, InterventionsConfig, ReportConfig
+from maskbench.config.base import ConfigError, Name, Section
+from maskbench.config.data import (
+    AuditConfig,
+    DataConfig,
+    EdaConfig,
+    FacesConfig,
+    SeedsConfig,
+    SplitConfig,
+    TrainingSetConfig,
+)
+from maskbench.config.training import ArmConfig, EvaluateConfig, TrainConfig
+from maskbench.storage import read_yaml
+
+#: Weights that go by a name; anything else is a file.
+WEIGHTS_NAMES = ("auto", "imagenet", "bundled", "none")
+
+STUDY_ARMS = (
+    ArmConfig(name="manual-random", implementation="manual", initialisation="random"),
+    ArmConfig(name="torchvision-pretrained", implementation="torchvision", initialisation="pretrained"),
+)
+
+
+class Config(Section):
+    """Everything that defines a study."""
+
+    name: Name = "study"
+    preset: str = "quick"
+    data: DataConfig = DataConfig()
+    audit: AuditConfig = AuditConfig()
+    eda: EdaConfig = EdaConfig()
+    split: SplitConfig = SplitConfig()
+    training_set: TrainingSetConfig = TrainingSetConfig()
+    faces: FacesConfig = FacesConfig()
+    arms: tuple[ArmConfig, ...] = STUDY_ARMS
+    weights: str = Field("auto", min_length=1, description="`auto`, `imagenet`, `bundled`, `none` or a file")
+    seeds: SeedsConfig = SeedsConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    interventions: InterventionsConfig = InterventionsConfig()
+    experiments: ExperimentsConfig = ExperimentsConfig()
+    compare: CompareConfig = CompareConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _arms_are_distinct(self) -> Config:
+        names = [arm.name for arm in self.arms]
+        if not names:
+            raise ValueError("arms: at least one is needed")
+        if len(set(names)) != len(names):
+            raise ValueError("arms: a name stands there twice")
+        return self
+
+    @model_validator(mode="after")
+    def _folds_vary(self) -> Config:
+        if self.split.strategy == "kfold" and self.seeds.vary == "init" and self.seeds.count > 1:
+            raise ValueError("seeds.vary: kfold tests another fold in every run: choose `split` or `both`")
+        return self
+
+
+#: Sizes of a study, as changes to the defaults above.
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "data": {"sample": {"images": 60}},  # enough for a class of 3 % to reach all three sides
+        "eda": {"bootstrap": 50},
+        "faces": {"input_size": 32},
+        "train": {"epochs": 2, "gradient_interval": 5},
+        "compare": {"resamples": 200, "permutations": 1999},
+    },
+    "quick": {},
+    "standard": {"seeds": {"count": 3}, "faces": {"input_size": 96}, "train": {"epochs": 30, "patience": 10}},
+    "paper": {
+        "seeds": {"count": 10, "vary": "both"},
+        "faces": {"input_size": 112},
+        "train": {"epochs": 60, "patience": 15},
+    },
+}
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, section by section; neither is mutated.
+
+    Example:
+        >>> merge({"train": {"epochs": 5, "loss": "focal"}}, {"train": {"epochs": 9}})
+        {'train': {'epochs': 9, 'loss': 'focal'}}
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def make_config(preset: str = "quick", *layers: Mapping[str, Any]) -> Config:
+    """A validated configuration: the preset with `layers` laid over it in order.
+
+    Raises:
+        ConfigError: unknown preset or field, or a value out of range; names the field.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"preset: {preset!r} is not one of {', '.join(PRESETS)}")
+    chosen: dict[str, Any] = {}
+    for layer in layers:
+        chosen = merge(chosen, layer)
+    values = merge({**PRESETS[preset], "preset": preset}, chosen)
+    if _names_a_dataset(chosen) and "sample" not in chosen["data"]:
+        values["data"].pop("sample", None)  # the preset's size of a sample that is not used
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_one_line(item) for item in error.errors())) from error
+
+
+def _names_a_dataset(layer: Mapping[str, Any]) -> bool:
+    data = layer.get("data")
+    return isinstance(data, Mapping) and data.get("source", "sample") != "sample"
+
+
+def _one_line(item: Any) -> str:
+    field = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{field}: no such field"
+    message = item["msg"].removeprefix("Value error, ")
+    got = "" if item["type"] == "value_error" else f" (got {item['input']!r})"
+    return f"{field}: {message}{got}" if field else message
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The layer a YAML configuration file holds.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or not a mapping.
+    """
+    try:
+        value = read_yaml(path)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: a configuration is a mapping of sections, not {type(value).__name__}")
+    return value
+
+
+def parse_setting(text: str) -> dict[str, Any]:
+    """The layer that a command-line setting `section.field=value` stands for (value read as YAML).
+
+    Raises:
+        ConfigError: it has no `=` or no field, or the value is not YAML.
+
+    Example:
+        >>> parse_setting("train.epochs=5")
+        {'train': {'epochs': 5}}
+    """
+    import yaml
+
+    field, equals, value = text.partition("=")
+    if not equals or not all(field.split(".")):
+        raise ConfigError(f"--set {text}: write it as section.field=value")
+    try:
+        layer: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value is not YAML") from error
+    for part in reversed(field.split(".")):
+        layer = {part: layer}
+    return dict(layer)

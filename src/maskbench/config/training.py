@@ -1,0 +1,84 @@
+"""Sections on models, training and prediction."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from maskbench.config.base import Name, Section, Share
+
+
+class ArmConfig(Section):
+    """What is compared: an implementation with an initialisation."""
+
+    name: Name
+    implementation: str = Field(min_length=1)
+    initialisation: Literal["random", "pretrained"]
+
+
+class AugmentConfig(Section):
+    """Augmentation, drawn per batch on the device; sized for faces of about 20 px."""
+
+    flip: Share = Field(0.5, description="probability of a horizontal flip")
+    rotate_degrees: float = Field(10.0, ge=0, le=180)
+    scale: float = Field(0.15, ge=0, lt=1, description="zoom by a factor in [1 - s, 1 + s]")
+    translate: Share = Field(0.08, description="shift by up to this share of the crop")
+    brightness: float = Field(0.3, ge=0, le=1)
+    contrast: float = Field(0.3, ge=0, le=1)
+    saturation: float = Field(0.3, ge=0, le=1)
+    blur: Share = Field(0.1, description="probability of a Gaussian blur")
+    rescale: Share = Field(0.3, description="probability of shrinking to 8…32 px and back: tiny faces from large ones")
+    erase: Share = Field(0.0, description="probability of erasing a random rectangle")
+
+
+class TrainConfig(Section):
+    """One protocol for every arm."""
+
+    epochs: int = Field(14, ge=1)
+    batch_size: int = Field(32, ge=2)
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(
+        4e-4, gt=0, description="of 1e-3 and 4e-4 the better on validation faces for pretrained weights, see docs"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_share: Share = Field(0.15, description="share of all steps over which the rate rises linearly")
+    final_rate_share: Share = Field(0.01, description="the cosine ends at this share of the peak rate")
+    loss: Literal["cross_entropy", "class_balanced", "focal"] = "class_balanced"
+    class_balance_beta: float = Field(0.999, ge=0, lt=1, description="Cui et al. 2019, eq. 2")
+    focal_gamma: float = Field(2.0, ge=0)
+    label_smoothing: float = Field(0.05, ge=0, lt=1)
+    balanced_sampler: bool = False
+    regime: Literal["full", "frozen", "gradual", "discriminative"] = "full"
+    layer_decay: float = Field(0.7, gt=0, le=1, description="discriminative: rate factor per depth group from the head")
+    unfreeze_every: int = Field(1, ge=1, description="gradual: epochs between unfreezing one more depth group")
+    gradient_clip: float = Field(1.0, ge=0, description="largest global gradient norm; 0: no clipping")
+    selection_window: int = Field(
+        3,
+        ge=1,
+        description="an epoch is judged by the mean validation macro-F1 of this many epochs up to it: with a score of "
+        "validation faces, a rare class makes single epochs jump by several points",
+    )
+    patience: int = Field(0, ge=0, description="epochs without a better validation macro-F1 before stopping; 0: never")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    memory_format: Literal["auto", "channels_last", "contiguous"] = Field(
+        "auto", description="auto: by device, precision and input size, as measured in benchmarks/"
+    )
+    zero_init_residual: bool = Field(False, description="zero the last batch-norm gain of each block (random starts)")
+    gradient_interval: int = Field(20, ge=0, description="steps between gradient-flow rows; 0: never")
+    resume_seconds: float = Field(
+        20.0, ge=0, description="least time between resume checkpoints (250 MB each), written at the end of an epoch"
+    )
+    moving_average: float = Field(0.95, ge=0, lt=1, description="decay of the loss's moving average")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    augment: AugmentConfig = AugmentConfig()
+
+
+class EvaluateConfig(Section):
+    """How predictions are made (the same on validation while training and on the test split) and measured."""
+
+    batch_size: int = Field(128, ge=1)
+    flip_average: bool = Field(True, description="average the logits of a face and its mirror image")
+    resamples: int = Field(1000, ge=2, description="draws of photographs for bootstrap intervals")
+    confidence: float = Field(0.95, gt=0, lt=1, description="of the intervals")

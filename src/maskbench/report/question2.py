@@ -1,0 +1,119 @@
+"""Question 2 in the report: which properties of the data drive the errors, with the evidence under the answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from maskbench.comparison.interventions import interventions_answer
+from maskbench.comparison.variants import leakage_answer
+from maskbench.report.content_results import MISSING, interval, number
+from maskbench.report.grids import grid
+from maskbench.report.questions import Block, Question
+from maskbench.schemas import read_table
+from maskbench.schemas.experiments import VARIANT_SUMMARY
+from maskbench.schemas.interventions import INTERVENTION_CURVES, INTERVENTION_RANKING
+
+TITLE = "Question 2: which properties of the data influence accuracy most?"
+#: Experiments that belong to this question; those on labels and regimes belong to question 1.
+DATA_EXPERIMENTS = ("leakage", "imbalance", "losses", "label_noise")
+
+
+def question2(results: Path) -> Question | None:
+    """The section, from the files of the stages that intervene and experiment; None when neither did anything.
+
+    Args:
+        results: `results/NAME`.
+    """
+    answer, blocks, figures = list[str](), list[Block](), list[str]()
+    ranking = results / "intervene" / "ranking.parquet"
+    if ranking.is_file():
+        ranked = read_table(ranking, INTERVENTION_RANKING)
+        answer.append(interventions_answer(read_table(results / "intervene" / "curves", INTERVENTION_CURVES), ranked))
+        blocks.append(
+            Block(
+                "Interventions on the test faces",
+                "The same faces, changed in one way at a time; each intervention at its moderate level, costliest "
+                "first. The drop is untouched minus intervened.",
+                grid(_ranking(ranked)),
+            )
+        )
+        figures.append("interventions")
+    summary = read_variants(results)
+    if summary is not None and summary["experiment"].isin(DATA_EXPERIMENTS).any():
+        if leakage := leakage_answer(summary):
+            answer.append(leakage)
+        blocks.append(variants_block(summary, DATA_EXPERIMENTS))
+        figures.append("data experiments")
+    if not blocks:
+        return None
+    return Question(
+        anchor="question-2",
+        title=TITLE,
+        nav="Question 2",
+        answer=tuple(answer),
+        more=(),
+        blocks=tuple(blocks),
+        figures=tuple(figures),
+    )
+
+
+def read_variants(results: Path) -> pd.DataFrame | None:
+    """The summary of the study's variants; None where none was trained."""
+    path = results / "experiments" / "summary.parquet"
+    return read_table(path, VARIANT_SUMMARY) if path.is_file() else None
+
+
+def variants_block(summary: pd.DataFrame, experiments: tuple[str, ...], metric: str = "f1_macro") -> Block:
+    """Levels of experiments, in a table.
+
+    Args:
+        summary: `schemas.experiments.VARIANT_SUMMARY`.
+        experiments: those shown.
+        metric: over all classes.
+    """
+    part = summary[(summary["metric"] == metric) & (summary["class_name"] == "")]
+    part = part[part["experiment"].isin(experiments)]
+    rows = [
+        {
+            "experiment": str(row["experiment"]).replace("_", " "),
+            "level": row["level"],
+            "arm": row["arm"],
+            "training faces": number(row["train_faces"], 0),
+            "macro-F1": number(row["value"]),
+            "interval": interval(row["low"], row["high"]) or MISSING,
+            "against": "" if row["level"] == row["reference"] else row["reference"],
+            "difference": "" if row["level"] == row["reference"] else number(row["gap"], signed=True),
+            "interval of the difference": ""
+            if row["level"] == row["reference"]
+            else interval(row["gap_low"], row["gap_high"], signed=True),
+            "same faces": "yes" if row["paired"] else "no",
+            "runs": row["seeds"],
+        }
+        for row in part.to_dict("records")
+    ]
+    return Block(
+        "Variants of the study, one thing changed each",
+        "Test side; a difference is shown where its interval does not contain 0, without correction for looking at "
+        "several. Intervals of variants on the same faces are paired.",
+        grid(pd.DataFrame(rows)),
+    )
+
+
+def _ranking(table: pd.DataFrame) -> pd.DataFrame:
+    rows = [
+        {
+            "arm": row["arm"],
+            "rank": number(row["rank"], 0),
+            "intervention": row["description"],
+            "level": f"{row['level']:g} {row['unit']}".strip(),
+            "drop of macro-F1": number(row["drop"], signed=True),
+            "interval": interval(row["low"], row["high"], signed=True) or MISSING,
+            "faces changed": f"{row['changed']} of {row['faces']}",
+            "worst level": f"{row['worst_level']:g}",
+            "drop there": number(row["worst_drop"], signed=True),
+        }
+        for row in table[table["metric"] == "f1_macro"].to_dict("records")
+    ]
+    return pd.DataFrame(rows)

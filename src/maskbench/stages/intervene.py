@@ -1,0 +1,65 @@
+"""The stage that intervenes: test faces changed in one way at a time, and what that does to each arm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from maskbench import schemas
+from maskbench.schemas import write_table
+from maskbench.schemas.interventions import INTERVENED, INTERVENTION_CURVES, INTERVENTION_RANKING
+from maskbench.stages.context import Context, face_crops
+from maskbench.stages.jobs import split_of_run
+from maskbench.stages.training import make_jobs
+
+
+def intervene(context: Context) -> list[Path]:
+    """Predict intervened test faces with every best checkpoint; only the interventions that were asked for."""
+    from maskbench.comparison.interventions import intervention_curves, intervention_ranking
+
+    wanted = context.config.interventions.run
+    if not wanted:
+        return []
+    folder, config = context.folders.stage("intervene"), context.config
+    table = _intervened(context)
+    curves = intervention_curves(
+        table, context.classes(), seed=config.split.seed, resamples=config.interventions.resamples
+    )
+    written = []
+    tables = {
+        "intervened": (table, INTERVENED),
+        "curves": (curves, INTERVENTION_CURVES),
+        "ranking": (intervention_ranking(curves), INTERVENTION_RANKING),
+    }
+    for name, (frame, schema) in tables.items():
+        csv = name != "intervened"
+        write_table(folder / f"{name}.parquet", frame, schema, csv=csv)
+        written += [folder / f"{name}.parquet", *([folder / f"{name}.csv"] if csv else [])]
+    return written
+
+
+def _intervened(context: Context) -> pd.DataFrame:
+    from maskbench.data.interventions import INTERVENTIONS, context_margin
+    from maskbench.inference.intervene import intervened_table
+    from maskbench.training.checkpoint import load_checkpoint
+    from maskbench.training.fit import BEST
+
+    config = context.config
+    chosen = [INTERVENTIONS[name] for name in config.interventions.run]
+    images = context.table("audit", "images", schemas.IMAGES)
+    faces = context.table("audit", "faces", schemas.FACES)
+    crops = face_crops(context, images, faces, context_margin(config.faces.margin, chosen))
+    parts = []
+    for job in make_jobs(context, context.folders.stage("train"), config, None):
+        model, record = load_checkpoint(job.folder / BEST)
+        rows = np.flatnonzero((split_of_run(context, job.seed)["split"] == "test").to_numpy())
+        parts.append(
+            intervened_table(
+                model, record, crops, faces, rows, chosen,
+                seed=config.split.seed, progress=context.progress(f"interventions, {job.arm.name}"),
+            )
+        )  # fmt: skip
+        context.notify(f"intervened with {job.arm.name}, seed {job.seed}")
+    return pd.concat(parts, ignore_index=True)
