@@ -1,0 +1,1 @@
+"""Arms against each other, and what drives their errors: tables in, tables out."""
