@@ -1,45 +1,79 @@
-"""How well scores tell wrong from right faces, under weights of faces: AUC and average precision."""
+"""How well scores tell wrong from right faces, under weights of photographs or faces: AUC, average precision."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
-def concordance(scores: Floats, error: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Pairs of a wrong and a right face in which the wrong one has the higher score, and all such pairs.
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of a wrong and a right face, summed over the photographs they lie in.
 
     A face that a share e of the runs misclassified is a wrong face of weight e and a right one of weight
-    1 - e. Summed over folds before dividing, faces are only compared with faces of their own fold.
+    1 - e. Sums may be added over folds, so that faces are only compared with faces of their own fold.
+
+    Attributes:
+        agree: (P, P) pairs in which the wrong face (row: its photograph) scores higher than the right one
+            (column), equal scores counting half.
+        total: (P, P) all pairs.
+    """
+
+    agree: Floats
+    total: Floats
+
+    def __add__(self, other: Pairs) -> Pairs:
+        return Pairs(self.agree + other.agree, self.total + other.total)
+
+    def auc(self, weights: Floats) -> Floats:
+        """The area under the ROC curve when photographs count `weights` (R, P) times: (R,), NaN without pairs."""
+        return ratio(_form(weights, self.agree), _form(weights, self.total))
+
+
+def wrong_right_pairs(scores: Floats, error: Floats, photographs: Ints, count: int) -> Pairs:
+    """Compare the scores of all wrong with those of all right faces.
 
     Args:
-        scores: (N,); equal scores count half.
+        scores: (N,), higher for faces thought wrong.
         error: (N,) in [0, 1].
-        weights: (R, N) ≥ 0.
-
-    Returns:
-        Concordant pairs (R,) and pairs (R,); their ratio is the AUC.
+        photographs: (N,) 0…`count` - 1.
+        count: P.
 
     Source:
         Hanley & McNeil 1982, Radiology 143:29-36 (AUC as a share of pairs).
 
     Example:
-        >>> agree, pairs = concordance(np.array([0.9, 0.4, 0.4]), np.array([1.0, 1, 0]), np.ones((1, 3)))
-        >>> (agree / pairs).tolist()
-        [0.75]
+        >>> pairs = wrong_right_pairs(np.array([0.9, 0.4, 0.4]), np.array([1.0, 1, 0]), np.array([0, 1, 1]), 2)
+        >>> pairs.auc(np.ones((1, 2))).tolist(), pairs.auc(np.array([[0.0, 1]])).tolist()
+        ([0.75], [0.5])
     """
-    if not len(scores):
-        return np.zeros(len(weights)), np.zeros(len(weights))
-    order = np.argsort(scores, kind="stable")
-    ranked = scores[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    ordered = weights[:, order]
-    wrong = np.add.reduceat(ordered * error[order], starts, axis=1)  # (R, T)
-    right = np.add.reduceat(ordered * (1 - error[order]), starts, axis=1)
-    below = np.cumsum(right, axis=1) - right / 2
-    return (wrong * below).sum(axis=1), wrong.sum(axis=1) * right.sum(axis=1)
+    order = np.argsort(photographs, kind="stable")
+    scores, error, photographs = scores[order], error[order], photographs[order]
+    wrong, right = error > 0, error < 1
+    weights = np.outer(error[wrong], 1 - error[right])
+    above = np.sign(scores[wrong][:, None] - scores[right][None]) / 2 + 0.5
+    places = photographs[wrong], photographs[right]
+    return Pairs(_by_photograph(weights * above, *places, count), _by_photograph(weights, *places, count))
+
+
+def _by_photograph(values: Floats, rows: Ints, columns: Ints, count: int) -> Floats:
+    """Sums (P, P) of a matrix whose rows and columns lie in ascending photographs."""
+    sums = np.zeros((count, count))
+    if values.size:
+        first, second = (np.flatnonzero(np.r_[True, np.diff(codes) > 0]) for codes in (rows, columns))
+        summed = np.add.reduceat(np.add.reduceat(values, first, axis=0), second, axis=1)
+        sums[np.ix_(rows[first], columns[second])] = summed
+    return sums
+
+
+def _form(weights: Floats, sums: Floats) -> Floats:
+    """The quadratic form w S w of each row w of `weights`."""
+    return np.asarray(((weights @ sums) * weights).sum(axis=1))
 
 
 def average_precision(scores: Floats, error: Floats, weights: Floats) -> Floats:
@@ -47,7 +81,7 @@ def average_precision(scores: Floats, error: Floats, weights: Floats) -> Floats:
 
     Args:
         scores: (N,).
-        error: (N,) in [0, 1], see `concordance`.
+        error: (N,) in [0, 1], see `Pairs`.
         weights: (R, N) ≥ 0.
 
     Returns:

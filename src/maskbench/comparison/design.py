@@ -26,11 +26,11 @@ class LeftOut:
 
     Attributes:
         reason: for people.
-        stands_for: the properties that determine it; empty if it is constant or undefined.
+        determined_by: the properties that determine it; empty if it is constant or undefined.
     """
 
     reason: str
-    stands_for: tuple[str, ...] = ()
+    determined_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ def make_design(data: FaceErrors) -> Design:
     Returns:
         The design; possibly without columns, or without faces.
     """
-    raw = {known.name: known.apply(data.values[known.name].to_numpy()) for known in data.properties}
+    raw = {known.name: known.apply(data.table[known.name].to_numpy()) for known in data.properties}
     left_out: dict[str, LeftOut] = {}
     candidates: list[Property] = []
     for known in data.properties:
@@ -135,7 +135,7 @@ def property_correlations(joined: pd.DataFrame, properties: list[str] | None = N
     """
     data = next(face_errors(joined.assign(arm="all"), properties))
     names = [known.name for known in data.properties]
-    raw = np.column_stack([known.apply(data.values[known.name].to_numpy()) for known in data.properties])
+    raw = np.column_stack([known.apply(data.table[known.name].to_numpy()) for known in data.properties])
     rows = []
     for first, a in enumerate(names):
         for second, b in enumerate(names):

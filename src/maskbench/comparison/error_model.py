@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.model_selection import StratifiedGroupKFold
 
-from maskbench.comparison.concordance import average_precision, concordance, ratio
+from maskbench.comparison.concordance import Pairs, average_precision, ratio, wrong_right_pairs
 from maskbench.comparison.design import Design, make_design
 from maskbench.comparison.face_errors import Floats, Ints, face_errors
 from maskbench.eda.bootstrap import Resamples, draw_resamples
@@ -134,7 +136,7 @@ def error_model(
     skill_table = pd.DataFrame(skill, columns=list(ERROR_MODEL_SKILL.columns))
     importance_table = pd.DataFrame(importance, columns=list(IMPORTANCE.columns))
     names = _strongest(importance_table, top)
-    curves = [row for model in fitted for name in names for row in _dependence_rows(model, name, points)]
+    curves = [row for model in fitted for row in _dependence_rows(model, names, points)]
     return ErrorModelTables(
         skill_table, importance_table, pd.DataFrame(curves, columns=list(PARTIAL_DEPENDENCE.columns))
     )
@@ -166,15 +168,17 @@ def _fit(design: Design, folds: int, seed: int) -> _Fitted:
     return _Fitted(design, error, photographs, held_out, forests, scores, base)
 
 
-def _fold_auc(model: _Fitted, scores: Floats, weights: Floats) -> Floats:
-    """AUC over pairs of held-out faces of one fold, under weights (R, M) of faces: (R,).
+def _pairs(model: _Fitted, scores: Floats) -> Pairs:
+    """Pairs of held-out faces of one fold, summed over folds.
 
     Pairs across folds are left out: a fold with more errors leaves fewer to its forest, whose scores are
     then lower, which would make an AUC below chance out of nothing.
     """
-    parts = [concordance(scores[rows], model.error[rows], weights[:, rows]) for rows in model.held_out]
-    agree, pairs = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
-    return ratio(agree, pairs)
+    count = model.design.data.photograph_count
+    parts = [
+        wrong_right_pairs(scores[rows], model.error[rows], model.photographs[rows], count) for rows in model.held_out
+    ]
+    return reduce(add, parts)
 
 
 def _brier_skill(model: _Fitted, weights: Floats) -> Floats:
@@ -202,25 +206,29 @@ def _skill_rows(model: _Fitted, draws: Resamples, seed: int) -> Iterator[dict[st
             empty = dict.fromkeys(("value", "low", "high"), np.nan)
             yield basis | empty | {"metric": metric, "chance": by_chance, "skill": UNDEFINED, "reason": model.reason}
         return
-    one = np.ones((1, len(model.error)))
-    weights = draws.weights[:, model.photographs].astype(np.float64)
     chance["average_precision"] = _chance_precision(model, seed)
+    by_photograph = _with_plain(draws)
+    by_face = by_photograph[:, model.photographs]
     measured = {
-        "auc": lambda w: _fold_auc(model, model.scores, w),
-        "average_precision": lambda w: average_precision(model.scores, model.error, w),
-        "brier_skill": lambda w: _brier_skill(model, w),
+        "auc": _pairs(model, model.scores).auc(by_photograph),
+        "average_precision": average_precision(model.scores, model.error, by_face),
+        "brier_skill": _brier_skill(model, by_face),
     }
-    for metric, measure in measured.items():
-        interval = draws.interval(measure(weights), photographs)
-        known = not np.isnan(interval.low)
-        verdict = UNDEFINED if not known else SHOWN if interval.low > chance[metric] else NOT_SHOWN
-        reason = interval.reason
-        if verdict == NOT_SHOWN:
-            reason = "the interval does not lie above chance: do not read the importances"
+    for metric, values in measured.items():
+        interval = draws.interval(values[1:], photographs)
+        verdict, reason = UNDEFINED, interval.reason
+        if not reason:
+            verdict = SHOWN if interval.low > chance[metric] else NOT_SHOWN
+            reason = "" if verdict == SHOWN else "the interval does not lie above chance"
         yield basis | {
-            "metric": metric, "value": float(measure(one)[0]), "low": interval.low, "high": interval.high,
+            "metric": metric, "value": float(values[0]), "low": interval.low, "high": interval.high,
             "chance": chance[metric], "skill": verdict, "reason": reason,
         }  # fmt: skip
+
+
+def _with_plain(draws: Resamples) -> Floats:
+    """Weights of photographs (1 + R, P): all once, then the resamples."""
+    return np.concatenate([np.ones((1, len(draws.image_ids))), draws.weights.astype(np.float64)])
 
 
 def _chance_precision(model: _Fitted, seed: int) -> float:
@@ -241,16 +249,20 @@ def _importance_rows(
             yield _no_importance(known.name, model.reason)
         return
     photographs = len(np.unique(model.photographs))
-    weights = np.concatenate([np.ones((1, len(model.error))), draws.weights[:, model.photographs].astype(np.float64)])
-    plain = _fold_auc(model, model.scores, weights)  # (1 + R,), the first without resampling
+    weights = _with_plain(draws)
+    plain = _pairs(model, model.scores)
     shuffled = _shuffled_scores(model, repeats, seed)  # (p, repeats, M)
     for known, scores in zip(model.design.kept, shuffled, strict=True):
-        fall = plain - np.stack([_fold_auc(model, each, weights) for each in scores])  # (repeats, 1 + R)
-        interval = draws.interval(fall[:, 1:].mean(axis=0), photographs)
+        shuffles = [_pairs(model, each) for each in scores]
+        # The pairs are the same in every shuffle, so the mean AUC is that of the mean sums.
+        mean = Pairs(np.mean([each.agree for each in shuffles], axis=0), plain.total)
+        fall = plain.auc(weights) - mean.auc(weights)  # (1 + R,)
+        each = np.concatenate([plain.auc(weights[:1]) - one.auc(weights[:1]) for one in shuffles])
+        interval = draws.interval(fall[1:], photographs)
         yield {
             "property": known.name,
-            "importance": float(fall[:, 0].mean()),
-            "sd": float(fall[:, 0].std(ddof=1)) if repeats > 1 else np.nan,
+            "importance": float(fall[0]),
+            "sd": float(each.std(ddof=1)) if repeats > 1 else np.nan,
             "low": interval.low,
             "high": interval.high,
             "reason": "the model shows no skill" if verdict != SHOWN else interval.reason,
@@ -268,10 +280,12 @@ def _shuffled_scores(model: _Fitted, repeats: int, seed: int) -> Floats:
     scores = np.empty((p, repeats, len(model.error)))
     for rows, forest in zip(model.held_out, model.forests, strict=True):
         held = model.design.columns[rows]
+        # One prediction for all: a forest takes long to start and little for more rows.
+        copies = np.tile(held, (p, repeats, 1, 1))  # (p, repeats, faces, p)
         for column in range(p):
-            copies = np.tile(held, (repeats, 1))  # one prediction for all repeats: forests are slow to start
-            copies[:, column] = np.concatenate([rng.permutation(held[:, column]) for _ in range(repeats)])
-            scores[column][:, rows] = forest.predict(copies).reshape(repeats, len(rows))
+            for repeat in range(repeats):
+                copies[column, repeat, :, column] = rng.permutation(held[:, column])
+        scores[:, :, rows] = forest.predict(copies.reshape(-1, p)).reshape(p, repeats, len(rows))
     return scores
 
 
@@ -281,30 +295,37 @@ def _strongest(importance: pd.DataFrame, top: int) -> list[str]:
     return [str(name) for name in means.sort_values(ascending=False, kind="stable").index[:top]]
 
 
-def _dependence_rows(model: _Fitted, name: str, points: int) -> Iterator[dict[str, Any]]:
-    names = [known.name for known in model.design.kept]
-    if model.reason or name not in names:
+def _dependence_rows(model: _Fitted, names: Sequence[str], points: int) -> Iterator[dict[str, Any]]:
+    kept = [known.name for known in model.design.kept]
+    places = [kept.index(name) for name in names if name in kept]
+    if model.reason or not places:
         return
-    place = names.index(name)
-    column = model.design.columns[:, place]
-    grid = np.unique(column) if len(np.unique(column)) <= points else _grid(column, points)
+    columns = model.design.columns
+    grids = [_grid(columns[:, place], points) for place in places]
+    lengths = [len(grid) for grid in grids]
     curves = []
     for rows, forest in zip(model.held_out, model.forests, strict=True):
-        copies = np.tile(model.design.columns[rows], (len(grid), 1))
-        copies[:, place] = np.repeat(grid, len(rows))
-        curves.append(forest.predict(copies).reshape(len(grid), len(rows)).mean(axis=1))
+        copies = np.tile(columns[rows], (sum(lengths), 1, 1))  # (all points, faces, p)
+        for place, grid, part in zip(places, grids, np.split(copies, np.cumsum(lengths)[:-1]), strict=True):
+            part[:, :, place] = grid[:, None]
+        predicted = forest.predict(copies.reshape(-1, columns.shape[1]))
+        curves.append(predicted.reshape(sum(lengths), len(rows)).mean(axis=1))
     sizes = np.array([len(rows) for rows in model.held_out])
-    stacked = np.stack(curves)  # (folds, points)
-    for point, value in enumerate(_raw(model.design, place, grid)):
-        yield {
-            "arm": model.design.data.arm, "property": name, "point": point, "value": float(value),
-            "error_rate": float(sizes @ stacked[:, point] / sizes.sum()), "low": float(stacked[:, point].min()),
-            "high": float(stacked[:, point].max()), "folds": len(curves),
-        }  # fmt: skip
+    parts = np.split(np.stack(curves), np.cumsum(lengths)[:-1], axis=1)  # (folds, points) per property
+    for place, grid, part in zip(places, grids, parts, strict=True):
+        for point, value in enumerate(_raw(model.design, place, grid)):
+            yield {
+                "arm": model.design.data.arm, "property": kept[place], "point": point, "value": float(value),
+                "error_rate": float(sizes @ part[:, point] / sizes.sum()), "low": float(part[:, point].min()),
+                "high": float(part[:, point].max()), "folds": len(curves),
+            }  # fmt: skip
 
 
 def _grid(column: Floats, points: int) -> Floats:
-    """Quantiles from 2.5 to 97.5 %: beyond, few faces are behind the curve."""
+    """All values if few, else quantiles from 2.5 to 97.5 %: beyond, few faces are behind the curve."""
+    distinct = np.unique(column)
+    if len(distinct) <= points:
+        return distinct
     return np.unique(np.quantile(column, np.linspace(0.025, 0.975, points)))
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 
-from maskbench.comparison.concordance import concordance, ratio
+from maskbench.comparison.concordance import wrong_right_pairs
 from maskbench.comparison.face_errors import FaceErrors, Floats, Ints, Property, face_errors
 from maskbench.eda.bootstrap import draw_resamples
 from maskbench.schemas.factors import ERROR_EFFECTS, ERROR_RATES
@@ -121,7 +121,7 @@ def error_rates(
     arms = list(face_errors(joined, properties))
     rows: list[dict[str, Any]] = []
     for known in arms[0].properties:
-        shared = quantile_bins(np.concatenate([data.values[known.name] for data in arms]), bins, known)
+        shared = quantile_bins(np.concatenate([data.table[known.name] for data in arms]), bins, known)
         starts = np.cumsum([0, *(len(data.error) for data in arms)])
         for data, start in zip(arms, starts, strict=False):
             codes = shared.codes[start : start + len(data.error)]
@@ -139,7 +139,7 @@ def _bin_row(
     data: FaceErrors, name: str, inside: NDArray[np.bool_], overall: float, confidence: float
 ) -> dict[str, Any]:
     error, photographs = data.error[inside], data.photographs[inside]
-    values = data.values[name].to_numpy()[inside]
+    values = data.table[name].to_numpy()[inside]
     n, images, wrong = len(error), len(np.unique(photographs)), float(error.sum())
     row: dict[str, Any] = {
         "centre": float(np.median(values)) if n else np.nan,
@@ -222,15 +222,16 @@ def error_effects(
         for known in data.properties:
             # The sign of a reciprocal is turned back: `effect` is about the property itself.
             sign = -1.0 if known.transform == "reciprocal" else 1.0
-            values = sign * known.apply(data.values[known.name].to_numpy())
+            values = sign * known.apply(data.table[known.name].to_numpy())
             used = np.isfinite(values)
             error, images = data.error[used], data.photographs[used]
             row: dict[str, Any] = {"arm": data.arm, "property": known.name, "faces": int(used.sum())}
             row |= {"photographs": len(np.unique(images)), "errors": float(error.sum())}
             row |= {"effect": np.nan, "low": np.nan, "high": np.nan, "reason": _no_effect(values[used], error)}
             if not row["reason"]:
-                one = ratio(*concordance(values[used], error, np.ones((1, len(error)))))
-                drawn = ratio(*concordance(values[used], error, draws.weights[:, images].astype(np.float64)))
+                pairs = wrong_right_pairs(values[used], error, images, len(photographs))
+                one = pairs.auc(np.ones((1, len(photographs))))
+                drawn = pairs.auc(draws.weights.astype(np.float64))
                 interval = draws.interval(2 * drawn - 1, row["photographs"])
                 row |= {"effect": float(2 * one[0] - 1), "reason": interval.reason or _too_few(values[used], error)}
                 row |= {} if row["reason"] else {"low": interval.low, "high": interval.high}

@@ -183,8 +183,8 @@ class FaceErrors:
         image_ids: (N,) photograph of each face.
         photographs: (N,) a number per photograph, 0…P-1, by sorted id.
         error: (N,) share of the arm's runs on this face that misclassified it, 0…1.
-        values: (N × properties) float, untransformed.
-        properties: how the columns of `values` enter models, in order.
+        table: (N × properties) float, untransformed.
+        properties: how the columns of `table` enter models, in order.
         runs: number of runs.
     """
 
@@ -192,7 +192,7 @@ class FaceErrors:
     image_ids: pd.Series
     photographs: Ints
     error: Floats
-    values: pd.DataFrame
+    table: pd.DataFrame
     properties: tuple[Property, ...]
     runs: int
 
@@ -236,7 +236,7 @@ def face_errors(joined: pd.DataFrame, properties: Sequence[str] | None = None) -
             image_ids=image_ids.reset_index(drop=True),
             photographs=pd.factorize(image_ids, sort=True)[0].astype(np.int64),
             error=grouped["wrong"].mean().to_numpy(dtype=np.float64),
-            values=values.reset_index(drop=True),
+            table=values.reset_index(drop=True),
             properties=chosen,
             runs=int(part["seed"].nunique()),
         )

@@ -54,7 +54,7 @@ class Fit:
     method: str
 
 
-class NotFitted(ValueError):
+class NotFittedError(ValueError):
     """A model that has no estimate; the message says why."""
 
 
@@ -122,14 +122,17 @@ def _together(design: Design, confidence: float) -> list[dict[str, Any]]:
             )
         try:
             fit = fit_odds(part.columns, error, groups)
-        except NotFitted as problem:
+        except NotFittedError as problem:
             reason = str(problem)
     vif = part.vif()
     rows = []
     for known in design.data.properties:
         row = _row(design, known.name, known.transform, error, groups) | {"events_per_property": per_property}
         if known.name in excluded:
-            rows.append(row | {"reason": excluded[known.name]})
+            why = design.left_out.get(known.name)
+            rows.append(
+                row | {"reason": excluded[known.name], "determined_by": ", ".join(why.determined_by if why else ())}
+            )
             continue
         place = [one.name for one in part.kept].index(known.name)
         row |= {"vif": float(vif[place]), "note": note, "reason": reason}
@@ -141,7 +144,7 @@ def _alone(design: Design, confidence: float) -> list[dict[str, Any]]:
     """One row per property from models of one property, also of those that the joint model leaves out."""
     rows = []
     for known in design.data.properties:
-        values = known.apply(design.data.values[known.name].to_numpy())
+        values = known.apply(design.data.table[known.name].to_numpy())
         used = np.isfinite(values)
         error, groups = design.data.error[used], design.data.photographs[used]
         spread = values[used].std() if used.any() else 0.0
@@ -154,7 +157,7 @@ def _alone(design: Design, confidence: float) -> list[dict[str, Any]]:
         column = ((values[used] - values[used].mean()) / spread)[:, None]
         try:
             rows.append(row | _estimate(fit_odds(column, error, groups), 0, confidence))
-        except NotFitted as problem:
+        except NotFittedError as problem:
             rows.append(row | {"reason": str(problem)})
     return rows
 
@@ -177,6 +180,7 @@ def _row(design: Design, name: str, transform: str, error: Floats, groups: Ints)
         "errors": float(error.sum()),
         **dict.fromkeys(empty, np.nan),
         "method": "",
+        "determined_by": "",
         "note": "",
         "reason": "",
     }
@@ -213,17 +217,17 @@ def fit_odds(columns: Floats, error: Floats, groups: Ints) -> Fit:
         Estimates without the intercept.
 
     Raises:
-        NotFitted: too few errors or photographs, no columns, separated classes, or neither converges.
+        NotFittedError: too few errors or photographs, no columns, separated classes, or neither converges.
     """
     clusters, freedom = len(np.unique(groups)), len(np.unique(groups)) - columns.shape[1] - 1
     if columns.shape[1] == 0:
-        raise NotFitted("no property is left to fit")
+        raise NotFittedError("no property is left to fit")
     if _events(error) < LEAST_EVENTS:
-        raise NotFitted(f"{_events(error)} wrong or right faces: fewer than {LEAST_EVENTS}")
+        raise NotFittedError(f"{_events(error)} wrong or right faces: fewer than {LEAST_EVENTS}")
     if clusters < LEAST_PHOTOGRAPHS or freedom < 1:
-        raise NotFitted(f"{clusters} photographs for {columns.shape[1]} properties: too few")
+        raise NotFittedError(f"{clusters} photographs for {columns.shape[1]} properties: too few")
     if separated(columns, error):
-        raise NotFitted("separates wrong from right faces: odds ratios have no bound")
+        raise NotFittedError("separates wrong from right faces: odds ratios have no bound")
     order = np.argsort(groups, kind="stable")  # GEE takes groups as it meets them
     design = sm.add_constant(columns[order], has_constant="add")
     gee = sm.GEE(
@@ -237,7 +241,7 @@ def fit_odds(columns: Floats, error: Floats, groups: Ints) -> Fit:
         found = _attempt(lambda: logit.fit(cov_type="cluster", cov_kwds={"groups": groups[order]}))
         method = CLUSTERED
     if found is None:
-        raise NotFitted("neither the GEE nor a logistic regression converges")
+        raise NotFittedError("neither the GEE nor a logistic regression converges")
     return Fit(found[0][1:], found[1][1:], freedom, method)
 
 
@@ -279,4 +283,3 @@ def separated(columns: Floats, error: Floats) -> bool:
     # maximise Σ z·b with every z·b ≥ 0 and |b| ≤ 1: above 0 only if b separates
     found = linprog(-sides.sum(axis=0), A_ub=-sides, b_ub=np.zeros(len(sides)), bounds=(-1, 1), method="highs")
     return bool(found.status == 0 and -found.fun > 1e-6 * max(1.0, float(np.abs(sides).sum())))
-

@@ -41,9 +41,7 @@ def face_properties(crops: FaceCrops, faces: pd.DataFrame, margin: float, *, wor
     """
     geometry = face_geometry(faces, margin)
     pixels = pixel_properties(crops, faces, workers=workers)
-    reasons = [
-        "; ".join(filter(None, pair)) for pair in zip(geometry.pop("reason"), pixels.pop("reason"), strict=True)
-    ]
+    reasons = ["; ".join(filter(None, pair)) for pair in zip(geometry.pop("reason"), pixels.pop("reason"), strict=True)]
     return pd.concat([geometry, pixels], axis=1).assign(reason=reasons)
 
 

@@ -104,7 +104,7 @@ ERROR_EFFECTS = table_schema(
 
 #: Odds ratios of an error per standard deviation of the (transformed) property, of `model` "together"
 #: (all properties in one regression) and "alone" (one at a time). `vif`: variance inflation factor among
-#: the properties fitted together; `stands_for` names the properties that determine one left out.
+#: the properties fitted together; `determined_by` names the ones that determine a property left out.
 ODDS = table_schema(
     "odds",
     {
@@ -123,6 +123,7 @@ ODDS = table_schema(
         "vif": NONNEGATIVE,
         "method": TEXT,
         "confidence": SHARE,
+        "determined_by": TEXT,
         "note": TEXT,
         "reason": TEXT,
     },
@@ -186,9 +187,10 @@ PARTIAL_DEPENDENCE = table_schema(
     unique=["arm", "property", "point"],
 )
 
-#: The three measures side by side. `supported`: how many of the `measured` ones have an interval that
-#: excludes "no effect"; `rank` 1 is the strongest: by `supported`, then by the mean rank over the
-#: measures. Properties left out of the models for being determined by others have rank NaN.
+#: The three measures side by side. `supported`: how many of the `measured` ones exclude "no effect" (the
+#: intervals of effect and importance, the Holm-corrected p of the odds); `rank` 1 is the strongest: by
+#: `supported`, then by the mean of the ranks under each measure. Importances count only if the model's
+#: skill is shown. Constant properties and those that others determine have rank NaN.
 FACTOR_RANKING = table_schema(
     "factor_ranking",
     {
