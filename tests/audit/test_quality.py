@@ -9,7 +9,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFilter
 from scipy.ndimage import laplace
 
-from maskbench.audit.quality import laplacian_variance, measure, saturation_mean
+from maskbench.audit.quality import measure
+from maskbench.data.light import laplacian_variance, saturation_mean
 
 PHOTOS = hnp.arrays(
     np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12), st.just(3)), elements=st.integers(0, 255)

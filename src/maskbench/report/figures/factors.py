@@ -1,0 +1,366 @@
+"""Figures of what drives the errors: rates along properties, odds ratios, importances, dependence, correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from maskbench.comparison.face_errors import property_labels
+from maskbench.comparison.factors import FactorTables
+from maskbench.report.drawing import Drawing, finished, styled
+from maskbench.report.style import MUTED, colours, linestyles, markers, new_figure, percent_ticks, short_name, wrapped
+
+_COLUMNS = 4
+_DIVERGING = "RdBu_r"
+#: A share axis ends here at the least, so that a single error does not fill a panel.
+_LEAST_RATE = 0.1
+_WIDEST_ODDS = 20.0
+
+
+def factor_figures(tables: FactorTables, arms: Sequence[str]) -> list[Drawing]:
+    """All figures of this module, in the report's order.
+
+    Args:
+        tables: of `comparison.factors.explain_errors`.
+        arms: the study's arms, in order.
+    """
+    return [
+        fig_error_rates(tables.rates, tables.ranking, arms),
+        fig_odds(tables.odds, tables.ranking, arms),
+        fig_importance(tables.importance, tables.skill, arms),
+        fig_partial_dependence(tables.dependence, tables.skill, arms),
+        fig_property_correlations(tables.correlations),
+    ]
+
+
+@styled
+def fig_error_rates(rates: pd.DataFrame, ranking: pd.DataFrame, arms: Sequence[str], *, most: int = 20) -> Drawing:
+    """The error rate along each property, one panel each, the strongest first.
+
+    Args:
+        rates: `schemas.factors.ERROR_RATES`.
+        ranking: `schemas.factors.FACTOR_RANKING`, for the order.
+        arms: the study's arms, in order.
+        most: panels at most.
+    """
+    names = _by_strength(ranking, rates["property"].unique())[:most]
+    figure, axes = _panels(len(names), (3.0, 2.45), bottom=0.4)
+    labels = property_labels(names)
+    ceiling = max(_LEAST_RATE, float(np.nanmax(rates["high"].fillna(rates["rate"]).to_numpy(), initial=0)))
+    for index, (ax, name) in enumerate(zip(axes, names, strict=False)):
+        part = rates[rates["property"] == name]
+        bins = part.drop_duplicates("bin_index").sort_values("bin_index")["bin"]
+        _rate_dots(ax, part, arms, len(bins))
+        ax.set_xticks(range(len(bins)), [wrapped(text, 9) for text in bins], fontsize=6.5)
+        ax.set_xlim(-0.5, len(bins) - 0.5)
+        ax.set_ylim(0, min(1.0, ceiling * 1.02))
+        ax.set_title(wrapped(labels[name], 34), fontsize=8.5)
+        ax.grid(visible=False, axis="x")
+        percent_ticks(ax.yaxis)
+        if index % _COLUMNS == 0:
+            ax.set_ylabel("error rate")
+        else:
+            ax.tick_params(labelleft=False)
+    _arm_legend(figure, axes[0], arms)
+    basis = _basis(rates.groupby(["arm", "property"])[["faces", "errors"]].sum().groupby("arm").max(), arms)
+    confidence = f"{rates['confidence'].iloc[0]:.0%} " if len(rates) else ""
+    return finished(
+        figure, "error-rates", "Error rate along each property, strongest first",
+        f"Bins of about equally many faces; {basis}. Each face counts once, with the share of the runs that got it "
+        f"wrong. Bars: {confidence}Wilson intervals at the effective number of faces, since faces of one photograph "
+        "err together. Look for a slope that the intervals do not cover; a single high bin among many is to be "
+        "expected by chance. Panels are sorted by how many measures support the property, then by strength.",
+    )  # fmt: skip
+
+
+def _rate_dots(ax: Axes, part: pd.DataFrame, arms: Sequence[str], bins: int) -> None:
+    paint, shapes, lines = colours(arms), markers(arms), linestyles(arms)
+    for place, arm in enumerate(arms):
+        rows = part[part["arm"] == arm].set_index("bin_index").reindex(range(bins))
+        x = np.arange(bins) + (place - (len(arms) - 1) / 2) * min(0.22, 0.7 / max(1, len(arms)))
+        ax.vlines(x, rows["low"], rows["high"], color=paint[arm], linewidth=1.6, alpha=0.6)
+        # Missing values are no point on the scale: no line leads to their bin.
+        on_scale = rows["lower"].notna().to_numpy()
+        ax.plot(x[on_scale], rows["rate"][on_scale], color=paint[arm], linestyle=lines[arm], linewidth=1.0, alpha=0.8)
+        ax.plot(x, rows["rate"], color=paint[arm], marker=shapes[arm], markersize=4, linestyle="none", label=arm)
+
+
+@styled
+def fig_odds(odds: pd.DataFrame, ranking: pd.DataFrame, arms: Sequence[str]) -> Drawing:
+    """Odds ratios per standard deviation with intervals: all properties together, and each alone.
+
+    Args:
+        odds: `schemas.factors.ODDS`.
+        ranking: `schemas.factors.FACTOR_RANKING`, for the order.
+        arms: the study's arms, in order.
+    """
+    names = _by_strength(ranking, odds["property"].unique())
+    height = 1.9 + len(names) * max(0.3, 0.13 * len(arms))
+    figure, axes = new_figure(1, 2, size=(10.2, height), sharey=True, sharex=True)
+    for ax, model, title in zip(axes, ("together", "alone"), ("All in one model", "Each alone"), strict=True):
+        part = odds[odds["model"] == model]
+        _forest(ax, part, names, arms)
+        fitted = part["log_odds"].notna().any()
+        ax.set(
+            title=title if fitted else f"{title}: not fitted", xlabel="odds ratio of an error per standard deviation"
+        )
+        if not fitted and len(part):
+            why = part.loc[part["reason"] != "", "reason"].mode()
+            note = wrapped(str(why.iloc[0]) if len(why) else "undefined", 44)
+            ax.text(0.5, 0.5, note, transform=ax.transAxes, ha="center", va="center", color=MUTED, fontsize=8)
+    _odds_axis(axes[0], odds)
+    together = odds[odds["model"] == "together"]
+    vif = together.groupby("property")["vif"].max()
+    texts = [_odds_label(name, odds, vif) for name in names]
+    axes[0].set_yticks(range(len(names)), texts, fontsize=7.5)
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    _arm_legend(figure, axes[0], arms)
+    notes = " ".join(sorted(set(together["note"]) - {""}))
+    methods = "; ".join(sorted(set(odds["method"]) - {""})) or "none fitted"
+    basis = _basis(together.groupby("arm")[["faces", "errors"]].max(), arms)
+    return finished(
+        figure, "error-odds", "Odds of an error per standard deviation of each property",
+        f"{basis[0].upper()}{basis[1:]}. Right of 1: higher values go with more errors. The left panel says what a "
+        "property adds beside all others, the right one what it goes with by itself; bars are "
+        f"{odds['confidence'].max():.0%} intervals ({methods}). VIF is the variance inflation factor: above 5 to 10, a "
+        "property's odds ratio in the left panel is hard to tell from its companions'. No mark: see `reason` in the "
+        f"table. {('Left panel: ' + notes + '.') if notes else ''}".strip(),
+    )  # fmt: skip
+
+
+def _odds_label(name: str, odds: pd.DataFrame, vif: pd.Series) -> str:
+    rows = odds[odds["property"] == name]
+    transform = rows["transform"].iloc[0]
+    label = short_name(property_labels([name])[name], 38)
+    label = f"1 / {label}" if transform == "reciprocal" else f"log {label}" if transform == "log" else label
+    value = float(vif.get(name, np.nan))
+    if not np.isnan(value):
+        return f"{label}  (VIF {value:.1f})"
+    return f"{label}  (left out)" if (rows["determined_by"] != "").any() else label
+
+
+def _forest(ax: Axes, part: pd.DataFrame, names: Sequence[str], arms: Sequence[str]) -> None:
+    paint, shapes = colours(arms), markers(arms)
+    ax.axvline(1, color=MUTED, linewidth=1.1, linestyle="--", zorder=1)
+    for place, arm in enumerate(arms):
+        rows = part[part["arm"] == arm].set_index("property").reindex(names)
+        y = np.arange(len(names)) + (place - (len(arms) - 1) / 2) * 0.7 / max(1, len(arms))
+        # Beyond the axis an interval is cut by the panel's edge, which a bar running into it shows.
+        ax.hlines(y, rows["low"].clip(lower=1 / _WIDEST_ODDS**2), rows["high"].clip(upper=_WIDEST_ODDS**2),
+                  color=paint[arm], linewidth=1.8, alpha=0.7)  # fmt: skip
+        ax.plot(
+            rows["odds_ratio"], y, color=paint[arm], marker=shapes[arm], markersize=4.5, linestyle="none", label=arm
+        )
+    ax.grid(visible=False, axis="y")
+
+
+def _odds_axis(ax: Axes, odds: pd.DataFrame) -> None:
+    """A logarithmic axis, symmetric about 1, with plain numbers."""
+    known = odds[["low", "high"]].to_numpy(dtype=float)
+    known = known[np.isfinite(known) & (known > 0)]
+    reach = float(np.clip(np.exp(np.abs(np.log(known)).max()), 2, _WIDEST_ODDS)) if known.size else 2.0
+    ax.set_xscale("log")
+    ax.set_xlim(1 / reach / 1.05, reach * 1.05)
+    ax.xaxis.set_major_locator(FixedLocator([1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:.0f}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+@styled
+def fig_importance(importance: pd.DataFrame, skill: pd.DataFrame, arms: Sequence[str]) -> Drawing:
+    """Permutation importance of each property in the non-linear model, with the model's skill in the title.
+
+    Args:
+        importance: `schemas.factors.IMPORTANCE`.
+        skill: `schemas.factors.ERROR_MODEL_SKILL`.
+        arms: the study's arms, in order.
+    """
+    means = importance.groupby("property", sort=False)["importance"].mean().dropna()
+    names = [str(name) for name in means.sort_values(ascending=False, kind="stable").index]
+    if not names:
+        names = [str(name) for name in importance["property"].unique()]
+    height = 1.9 + len(names) * max(0.28, 0.14 * len(arms))
+    figure, axes = new_figure(1, 1, size=(8.6, height))
+    ax, paint = axes[0], colours(arms)
+    thick = 0.8 / max(1, len(arms))
+    for place, arm in enumerate(arms):
+        rows = importance[importance["arm"] == arm].set_index("property").reindex(names)
+        y = np.arange(len(names)) + (place - (len(arms) - 1) / 2) * thick
+        shown = _skill_of(skill, arm)[1] == "shown"
+        ax.barh(y, rows["importance"].fillna(0), height=thick * 0.9, color=paint[arm], alpha=0.85 if shown else 0.25,
+                label=arm if shown else f"{arm} (no skill shown)", hatch="" if place % 2 == 0 else "///",
+                edgecolor="white", linewidth=0)  # fmt: skip
+        ax.hlines(y, rows["low"], rows["high"], color="#374151", linewidth=0.8)
+        ax.hlines(y, rows["importance"] - rows["sd"], rows["importance"] + rows["sd"], color="#111827", linewidth=2.4)
+    ax.axvline(0, color=MUTED, linewidth=1)
+    ax.set_yticks(range(len(names)), [short_name(label, 40) for label in property_labels(names).values()], fontsize=8)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlabel("fall of the AUC when the property is shuffled")
+    ax.grid(visible=False, axis="y")
+    if importance["importance"].isna().all():
+        reason = importance["reason"].mode()
+        ax.text(0.5, 0.5, wrapped(str(reason.iloc[0]) if len(reason) else "undefined", 60), transform=ax.transAxes,
+                ha="center", va="center", color=MUTED)  # fmt: skip
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.55 / height), ncols=min(3, len(arms)))
+    some = skill.iloc[0]
+    repeats = int(importance["repeats"].max()) if len(importance) else 0
+    return finished(
+        figure, "error-importance", f"What the non-linear model of the errors uses ({_skill_words(skill, arms)})",
+        f"{str(some['model']).capitalize()}, {some['folds']} folds of whole photographs; {some['faces']} faces of "
+        f"{some['photographs']} photographs. Everything is measured on photographs the model was not fitted on. Thick "
+        f"lines: ± one standard deviation over {repeats} shufflings; thin lines: {some['confidence']:.0%} bootstrap "
+        "over photographs. Where the AUC's interval includes 0.5 the model explains nothing and its bars, drawn pale, "
+        f"mean nothing. {_more_skill(skill, arms)}",
+    )  # fmt: skip
+
+
+def _skill_of(skill: pd.DataFrame, arm: str, metric: str = "auc") -> tuple[str, str]:
+    """Value with interval as text, and the verdict."""
+    rows = skill[(skill["arm"] == arm) & (skill["metric"] == metric)]
+    if rows.empty or np.isnan(rows.iloc[0]["value"]):
+        return "–", "undefined"
+    row = rows.iloc[0]
+    return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", str(row["skill"])
+
+
+def _skill_words(skill: pd.DataFrame, arms: Sequence[str]) -> str:
+    return "; ".join(f"{short_name(arm, 26)}: AUC {_skill_of(skill, arm)[0]}" for arm in arms)
+
+
+def _more_skill(skill: pd.DataFrame, arms: Sequence[str]) -> str:
+    parts = []
+    for arm in arms:
+        rows = skill[(skill["arm"] == arm) & (skill["metric"] == "average_precision")]
+        chance = f" (chance {rows.iloc[0]['chance']:.2f})" if len(rows) and not np.isnan(rows.iloc[0]["chance"]) else ""
+        precision, brier = (_skill_of(skill, arm, metric)[0] for metric in ("average_precision", "brier_skill"))
+        parts.append(f"{arm}: average precision {precision}{chance}, Brier skill {brier}")
+    return "; ".join(parts) + "."
+
+
+@styled
+def fig_partial_dependence(dependence: pd.DataFrame, skill: pd.DataFrame, arms: Sequence[str]) -> Drawing:
+    """The model's mean predicted error rate along its most important properties.
+
+    Args:
+        dependence: `schemas.factors.PARTIAL_DEPENDENCE`.
+        skill: `schemas.factors.ERROR_MODEL_SKILL`.
+        arms: the study's arms, in order.
+    """
+    names = [str(name) for name in dependence["property"].unique()]
+    figure, axes = _panels(len(names), (3.3, 2.6), columns=3, bottom=0.4)
+    labels = property_labels(names)
+    top = max(_LEAST_RATE, float(np.nanmax(dependence["high"].to_numpy(dtype=float), initial=0)) * 1.05)
+    for index, (ax, name) in enumerate(zip(axes, names, strict=False)):
+        _dependence_panel(ax, dependence[dependence["property"] == name], arms)
+        ax.set_title(wrapped(labels[name], 36), fontsize=8.5)
+        ax.set_ylim(0, min(1.0, top))
+        percent_ticks(ax.yaxis)
+        if index % 3 == 0:
+            ax.set_ylabel("predicted error rate")
+    if names:
+        _arm_legend(figure, axes[0], arms)
+    else:
+        axes[0].set_axis_on()
+        axes[0].set(xticks=[], yticks=[])
+        axes[0].text(0.5, 0.5, "no model: too few errors", transform=axes[0].transAxes, ha="center", va="center",
+                     color=MUTED)  # fmt: skip
+    some = skill.iloc[0]
+    return finished(
+        figure, "error-dependence", "Predicted error rate along the most important properties",
+        f"Partial dependence of the {some['model'].split(',')[0]} on held-out faces: the mean prediction if every face "
+        "had the property's value, all else as it is; bands span the models of the "
+        f"{some['folds']} folds, marks are where it was computed. Read the shape, not small steps, and only if the "
+        f"model has skill ({_skill_words(skill, arms)}). Where properties go together, curves show combinations that "
+        f"hardly occur. {some['faces']} faces of {some['photographs']} photographs.",
+    )  # fmt: skip
+
+
+def _dependence_panel(ax: Axes, part: pd.DataFrame, arms: Sequence[str]) -> None:
+    paint, shapes, lines = colours(arms), markers(arms), linestyles(arms)
+    for arm in arms:
+        rows = part[(part["arm"] == arm) & np.isfinite(part["value"])].sort_values("value")
+        ax.fill_between(rows["value"], rows["low"], rows["high"], color=paint[arm], alpha=0.15, linewidth=0)
+        ax.plot(rows["value"], rows["error_rate"], color=paint[arm], linestyle=lines[arm], marker=shapes[arm],
+                markersize=2.8, linewidth=1.4, label=arm)  # fmt: skip
+    values = part["value"].to_numpy(dtype=float)
+    values = values[np.isfinite(values)]
+    if len(values) and values.min() > 0 and values.max() / values.min() > 15:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    elif len(np.unique(values)) == 2 and set(np.unique(values)) <= {0.0, 1.0}:
+        ax.set_xticks([0, 1], ["no", "yes"])
+
+
+@styled
+def fig_property_correlations(correlations: pd.DataFrame) -> Drawing:
+    """How the properties go together.
+
+    Args:
+        correlations: `schemas.factors.PROPERTY_CORRELATIONS`.
+    """
+    names = [str(name) for name in correlations["property_a"].unique()]
+    matrix = correlations.pivot_table(
+        index="property_a", columns="property_b", values="correlation", dropna=False, sort=False
+    ).reindex(index=names, columns=names)
+    side = 2.4 + 0.42 * len(names)
+    figure, axes = new_figure(1, 1, size=(max(5.5, side + 1.2), max(4.5, side)))
+    ax = axes[0]
+    colour = mpl.colormaps[_DIVERGING].with_extremes(bad="#E5E7EB")
+    image = ax.imshow(matrix.to_numpy(dtype=float), cmap=colour, vmin=-1, vmax=1)
+    labels = [short_name(label, 38) for label in property_labels(names).values()]
+    ax.set_xticks(range(len(names)), labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
+    ax.set_yticks(range(len(names)), labels, fontsize=7.5)
+    ax.grid(visible=False)
+    for row, line in enumerate(matrix.to_numpy(dtype=float)):
+        for column, value in enumerate(line):
+            text = "–" if np.isnan(value) else f"{value:.2f}".replace("0.", ".", 1).replace("-", "−")
+            dark = not np.isnan(value) and abs(value) > 0.6
+            ax.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "#111827")
+    figure.colorbar(image, ax=ax, shrink=0.6, label="correlation")
+    return finished(
+        figure, "property-correlations", "How the properties of the faces go together",
+        f"Pearson correlations over {correlations['faces'].max()} faces, of logarithms where a property is skewed (sizes, "
+        "sharpness, faces in the photograph) and of the reciprocal of the distance to the next face. Strongly coloured "
+        "pairs cannot be told apart by observation: an error that goes with one goes with the other.",
+    )  # fmt: skip
+
+
+def _by_strength(ranking: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Properties by their mean rank over the arms, the unranked last in their own order."""
+    ranks = ranking.groupby("property", sort=False)["rank"].mean().reindex(list(names))
+    return [str(name) for name in ranks.sort_values(kind="stable", na_position="last").index]
+
+
+def _panels(
+    count: int, each: tuple[float, float], *, columns: int = _COLUMNS, bottom: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """Axes for `count` panels; those left over stay empty. `bottom` inches are for a legend."""
+    across = min(columns, max(1, count))
+    down = max(1, -(-count // across))
+    width = max(each[0] * across, 4.5)
+    figure, axes = new_figure(down, across, size=(width, each[1] * down + 0.5 + bottom))
+    for ax in axes[count:]:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def _arm_legend(figure: Figure, ax: Axes, arms: Sequence[str]) -> None:
+    """One legend below all panels."""
+    handles, labels = ax.get_legend_handles_labels()
+    shown = dict(zip(labels, handles, strict=True))
+    figure.legend(shown.values(), [short_name(label, 40) for label in shown], loc="outside lower center",
+                  ncols=min(3, max(1, len(arms))))  # fmt: skip
+
+
+def _basis(counts: pd.DataFrame, arms: Sequence[str]) -> str:
+    """Faces and errors of each arm in words."""
+    known = counts.reindex([arm for arm in arms if arm in counts.index])
+    return "; ".join(f"{arm}: {row['errors']:.3g} errors on {row['faces']:.0f} faces" for arm, row in known.iterrows())
