@@ -62,6 +62,9 @@ STAGES: dict[str, Stage] = {
             "evaluate", ("audit", "split", "train"), ("faces", "arms", "seeds", "evaluate"), _in("results", "evaluate")
         ),
         Stage(
+            "factors", ("audit", "split", "evaluate"), ("faces", "seeds", "split", "factors"), _in("factors", "factors")
+        ),
+        Stage(
             "intervene",
             ("audit", "split", "train"),
             ("faces", "arms", "seeds", "interventions"),
@@ -79,7 +82,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "report",
-            ("audit", "eda", "split", "train", "evaluate", "intervene", "experiments", "compare"),
+            ("audit", "eda", "split", "train", "evaluate", "factors", "intervene", "experiments", "compare"),
             ("report",),
             _in("results", "report"),
         ),

@@ -30,6 +30,15 @@ class ExperimentsConfig(Section):
 Intervention = Literal["shrink", "blur", "darken", "noise", "jpeg", "shift_box", "scale_box", "margin"]
 
 
+class FactorsConfig(Section):
+    """Which properties of the faces go with errors."""
+
+    bins: int = Field(5, ge=2, description="quantile bins of each property")
+    folds: int = Field(5, ge=2, description="of the model of the errors, dealt by photograph")
+    repeats: int = Field(10, ge=1, description="shufflings of each property for its importance")
+    resamples: int = Field(1000, ge=2, description="draws of photographs for intervals")
+
+
 class InterventionsConfig(Section):
     """Test faces changed in one way at a time."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from maskbench.config.analysis import CompareConfig, ExperimentsConfig, InterventionsConfig, ReportConfig
+from maskbench.config.analysis import CompareConfig, ExperimentsConfig, FactorsConfig, InterventionsConfig, ReportConfig
 from maskbench.config.base import ConfigError, Name, Section
 from maskbench.config.data import (
     AuditConfig,
@@ -47,6 +47,7 @@ class Config(Section):
     seeds: SeedsConfig = SeedsConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    factors: FactorsConfig = FactorsConfig()
     interventions: InterventionsConfig = InterventionsConfig()
     experiments: ExperimentsConfig = ExperimentsConfig()
     compare: CompareConfig = CompareConfig()
@@ -76,6 +77,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "faces": {"input_size": 32},
         "train": {"epochs": 2, "gradient_interval": 5},
         "compare": {"resamples": 200, "permutations": 1999},
+        "factors": {"folds": 3, "repeats": 2, "resamples": 50},
     },
     "quick": {},
     "standard": {"seeds": {"count": 3}, "faces": {"input_size": 96}, "train": {"epochs": 30, "patience": 10}},

@@ -38,7 +38,7 @@ FOLD_ROWS = 10
 MOST_EDA_ROWS = 30
 #: Sections with figures, in order; pictures of any other section come under "Further figures".
 SECTIONS = ("audit", "eda", "split", "models", "training", "evaluation", "comparison", "convergence", "calibration",
-            "label experiments", "interventions", "data experiments")  # fmt: skip
+            "label experiments", "factors", "interventions", "data experiments")  # fmt: skip
 
 
 @dataclass(frozen=True)

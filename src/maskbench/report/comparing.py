@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maskbench import schemas
+from maskbench.comparison.factors import FactorTables
 from maskbench.report.drawing import Drawing
 from maskbench.report.figures.calibration import calibration_figures
 from maskbench.report.figures.comparison import comparison_figures
 from maskbench.report.figures.convergence import convergence_figures
 from maskbench.report.figures.efficiency import fig_learning_curves
+from maskbench.report.figures.factors import factor_figures
 from maskbench.report.figures.interventions import fig_intervention_curves, fig_intervention_ranking
 from maskbench.report.figures.variants import variant_figures
 from maskbench.report.question1 import LABEL_EXPERIMENTS
@@ -29,6 +31,7 @@ from maskbench.schemas.convergence import (
     LOSS_AUTOCORRELATION,
 )
 from maskbench.schemas.experiments import VARIANT_SUMMARY
+from maskbench.schemas.factors import FACTOR_TABLES
 from maskbench.schemas.interventions import INTERVENTION_CURVES, INTERVENTION_RANKING
 
 
@@ -80,7 +83,7 @@ def prediction_drawings(folder: Path, classes: Sequence[str], arms: Sequence[str
 
 
 def experiment_drawings(results: Path, arms: Sequence[str]) -> dict[str, list[Drawing]]:
-    """Figures of interventions and of variants of the study, where there are any.
+    """Figures of the errors' factors, of interventions and of variants of the study, where there are any.
 
     Args:
         results: `results/NAME`.
@@ -96,6 +99,9 @@ def experiment_drawings(results: Path, arms: Sequence[str]) -> dict[str, list[Dr
             table = read_table(worth, LABEL_WORTH) if worth.is_file() else schemas.empty_table(LABEL_WORTH)
             drawn = [fig_learning_curves(curves, table, arms), *drawn]
         found |= {"label experiments": drawn, "data experiments": variant_figures(summary, arms, DATA_EXPERIMENTS)}
+    if (results / "factors" / "ranking.parquet").is_file():
+        tables = {name: read_table(results / "factors" / name, schema) for name, schema in FACTOR_TABLES.items()}
+        found["factors"] = factor_figures(FactorTables(**tables), arms)
     if (results / "intervene" / "curves.parquet").is_file():
         curves = read_table(results / "intervene" / "curves", INTERVENTION_CURVES)
         ranking = read_table(results / "intervene" / "ranking", INTERVENTION_RANKING)

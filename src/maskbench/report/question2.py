@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
+from maskbench.comparison.face_errors import property_labels
 from maskbench.comparison.interventions import interventions_answer
 from maskbench.comparison.variants import leakage_answer
 from maskbench.report.content_results import MISSING, interval, number
@@ -13,7 +15,9 @@ from maskbench.report.grids import grid
 from maskbench.report.questions import Block, Question
 from maskbench.schemas import read_table
 from maskbench.schemas.experiments import VARIANT_SUMMARY
+from maskbench.schemas.factors import ERROR_MODEL_SKILL, FACTOR_RANKING, ODDS
 from maskbench.schemas.interventions import INTERVENTION_CURVES, INTERVENTION_RANKING
+from maskbench.storage import read_json
 
 TITLE = "Question 2: which properties of the data influence accuracy most?"
 #: Experiments that belong to this question; those on labels and regimes belong to question 1.
@@ -27,6 +31,11 @@ def question2(results: Path) -> Question | None:
         results: `results/NAME`.
     """
     answer, blocks, figures = list[str](), list[Block](), list[str]()
+    if (results / "factors" / "answers.json").is_file():
+        words = read_json(results / "factors" / "answers.json")
+        answer += [words["answer"], words["would_change"]]
+        blocks += list(_factor_blocks(results / "factors"))
+        figures.append("factors")
     ranking = results / "intervene" / "ranking.parquet"
     if ranking.is_file():
         ranked = read_table(ranking, INTERVENTION_RANKING)
@@ -57,6 +66,50 @@ def question2(results: Path) -> Question | None:
         blocks=tuple(blocks),
         figures=tuple(figures),
     )
+
+
+def _factor_blocks(folder: Path) -> Iterator[Block]:
+    """Properties by strength, the regression, and what the model of the errors is worth."""
+    ranking = _called(read_table(folder / "ranking", FACTOR_RANKING))
+    shown = ["arm", "rank", "property", "direction", "effect", "log_odds", "importance", "supported", "measured"]
+    yield Block(
+        "Properties by strength",
+        "By how many of three measures support them (univariate effect, odds in a regression on all properties, "
+        "importance in a non-linear model), then by the mean of their ranks.",
+        grid(ranking[ranking["rank"].notna()].sort_values(["arm", "rank"], kind="stable")[shown], digits=3),
+    )
+    odds = _called(read_table(folder / "odds", ODDS))
+    columns = [
+        "arm",
+        "property",
+        "model",
+        "odds_ratio",
+        "low",
+        "high",
+        "p_value_holm",
+        "vif",
+        "method",
+        "note",
+        "reason",
+    ]
+    yield Block(
+        "Regression of the error",
+        "Odds ratios per standard deviation, faces of a photograph taken together; VIF above 5 means that other "
+        "properties say much of the same.",
+        grid(odds[columns], digits=3),
+        folded=True,
+    )
+    skill = read_table(folder / "skill", ERROR_MODEL_SKILL)
+    yield Block(
+        "What the model of the errors can tell",
+        "Measured on photographs it has not seen. Where its skill is not shown, its importances mean nothing.",
+        grid(skill[["arm", "metric", "value", "low", "high", "chance", "skill", "reason"]], digits=3),
+    )
+
+
+def _called(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with properties under the names that people read."""
+    return table.assign(property=table["property"].map(property_labels(list(table["property"].unique()))))
 
 
 def read_variants(results: Path) -> pd.DataFrame | None:

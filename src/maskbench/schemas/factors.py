@@ -212,3 +212,15 @@ FACTOR_RANKING = table_schema(
     },
     unique=["arm", "property"],
 )
+
+#: What an analysis of the errors leaves, by file name.
+FACTOR_TABLES: dict[str, pa.DataFrameSchema] = {
+    "rates": ERROR_RATES,
+    "effects": ERROR_EFFECTS,
+    "odds": ODDS,
+    "correlations": PROPERTY_CORRELATIONS,
+    "skill": ERROR_MODEL_SKILL,
+    "importance": IMPORTANCE,
+    "dependence": PARTIAL_DEPENDENCE,
+    "ranking": FACTOR_RANKING,
+}
