@@ -18,7 +18,7 @@ from maskbench.storage import read_json, read_yaml
 from maskbench.study import STAGES
 
 SMOKE = ["--preset", "smoke", "--weights", "bundled"]
-WHOLE = [*SMOKE, "--set", "interventions.run=[darken]", "--set", "experiments.run=[leakage]"]
+WHOLE = [*SMOKE, "--set", "interventions.run=[darken]"]
 SHARES = "class_shares={with_mask: 0.6, without_mask: 0.25, mask_weared_incorrect: 0.15}"
 
 
@@ -72,16 +72,15 @@ def test_both_questions_are_answered_with_their_evidence(finished: tuple[Path, s
     answer = read_json(results / "compare" / "answers.json")
     assert 'id="question-1"' in text and 'id="question-2"' in text
     assert answer["comparison"].split("; ")[0] in html.unescape(text)
-    summary = pd.read_parquet(results / "experiments" / "summary.parquet")
-    assert set(summary["level"]) == {"grouped", "random"}
     metrics = pd.read_parquet(results / "evaluate" / "metrics.parquet").query("split == 'test' and class_name == ''")
-    own = summary.query("level == 'grouped' and metric == 'accuracy'").set_index("arm")["value"]
-    for arm, value in metrics[metrics["metric"] == "accuracy"].set_index("arm")["value"].items():
-        assert own[arm] == pytest.approx(value)  # the study itself is one of the levels, and is not trained again
+    own = metrics[metrics["metric"] == "accuracy"].set_index("arm")["value"]
     curves = pd.read_parquet(results / "intervene" / "curves.parquet").query("metric == 'accuracy'")
     untouched = curves[curves["position"] == 0].set_index("arm")["value"]
     for arm, value in own.items():
         assert untouched[arm] == pytest.approx(value)
+    assert len(pd.read_parquet(results / "factors" / "properties.parquet")) == len(
+        pd.read_parquet(results / "audit" / "faces.parquet")
+    )
 
 
 def test_reported_metrics_are_those_of_the_saved_predictions(finished: tuple[Path, str]) -> None:

@@ -296,6 +296,9 @@ _stage_command("eda", "Describe a dataset: tables and figures.", True)
 _stage_command("split", "Divide faces into train, val and test without leakage.", True)
 _stage_command("train", "Train every arm of a run whose split is there.", False)
 _stage_command("evaluate", "Measure a run's trained arms on the test split.", False)
+_stage_command("factors", "Set a run's errors against the properties of the test faces.", False)
+_stage_command("intervene", "Predict a run's test faces changed in one way at a time (interventions.run).", False)
+_stage_command("experiments", "Train variants of a run with one thing changed each (experiments.run).", False)
 _stage_command("report", "Draw a run's figures and write its report.", False)
 
 

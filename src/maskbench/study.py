@@ -153,9 +153,10 @@ def run_stages(names: Sequence[str], context: Context) -> None:
             continue
         for need in stage.needs:
             if need not in done and not is_current(need, context):
+                how = "run" if need == "compare" else need  # `maskbench compare` is for several runs
                 raise RunError(
                     f"{name} needs {need}, which has not run in {context.folders.results} or is out of date: "
-                    f"run `maskbench {need} --name {context.folders.results.name}` first"
+                    f"run `maskbench {how} --name {context.folders.results.name}` first"
                 )
             done.add(need)
         outside = outside_state(stage, context)

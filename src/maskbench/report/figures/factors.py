@@ -328,8 +328,8 @@ def fig_property_correlations(correlations: pd.DataFrame) -> Drawing:
     return finished(
         figure, "property-correlations", "How the properties of the faces go together",
         f"Pearson correlations over {correlations['faces'].max()} faces, of logarithms where a property is skewed "
-        "(sizes, sharpness, faces in the photograph) and of the reciprocal of the distance to the next face. Strongly coloured "
-        "pairs cannot be told apart by observation: an error that goes with one goes with the other.",
+        "(sizes, sharpness, faces in the photograph) and of the reciprocal of the distance to the next face. Strongly "
+        "coloured pairs cannot be told apart by observation: an error that goes with one goes with the other.",
     )  # fmt: skip
 
 
