@@ -97,6 +97,11 @@ def property_labels(names: Sequence[str]) -> dict[str, str]:
     return {name: _KNOWN[name].label if name in _KNOWN else name.replace("_", " ") for name in names}
 
 
+def property_transforms(names: Sequence[str]) -> dict[str, Transform | None]:
+    """How models see properties; None for one not in `KNOWN_PROPERTIES`, whose values decide."""
+    return {name: _KNOWN[name].transform if name in _KNOWN else None for name in names}
+
+
 def join_properties(
     predictions: pd.DataFrame,
     properties: pd.DataFrame,

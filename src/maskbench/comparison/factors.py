@@ -187,9 +187,7 @@ def factors_answer(tables: FactorTables) -> FactorsAnswer:
     arms = list(tables.ranking["arm"].unique())
     first = "; ".join(_arm_finding(tables, arm) for arm in arms)
     second = "; ".join(_arm_skill(tables.skill, arm) for arm in arms)
-    answer = (
-        f"{first[0].upper()}{first[1:]}. All properties together tell wrong from right faces of unseen photographs "
-    )
+    answer = f"On these faces, {first}. All properties together tell wrong from right faces of unseen photographs "
     return FactorsAnswer(f"{answer}{second} (chance: 0.5).", _would_change(tables, arms))
 
 
