@@ -75,7 +75,7 @@ def test_one_arm_without_errors_or_without_correct_faces(correct):
     predictions = simulated_predictions(properties, {}, arms=("only",)).assign(correct=correct)
     tables = explain_errors(predictions, properties, **QUICK)
     assert tables.ranking["rank"].isna().all()
-    assert "cannot be said" in factors_answer(tables).answer
+    assert "undefined in only" in factors_answer(tables).answer
 
 
 def test_the_ranking_by_hand():

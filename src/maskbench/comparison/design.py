@@ -117,8 +117,10 @@ def _determined(column: Floats, columns: Floats, kept: list[Property]) -> LeftOu
     if share <= MOST_DETERMINED:
         return None
     size = np.abs(coefficients)
-    names = tuple(known.name for known, one in zip(kept, size, strict=True) if one >= _NEGLIGIBLE * size.max())
-    how = "exactly determined" if share > 1 - 1e-9 else f"determined (R² {share:.3f})"
+    exact = share > 1 - 1e-9
+    least = (1e-6 if exact else _NEGLIGIBLE) * size.max()
+    names = tuple(known.name for known, one in zip(kept, size, strict=True) if one >= least)
+    how = "exactly determined" if exact else f"determined (R² {share:.3f})"
     return LeftOut(f"{how} by {', '.join(names)}", names)
 
 

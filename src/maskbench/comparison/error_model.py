@@ -265,7 +265,7 @@ def _importance_rows(
             "sd": float(each.std(ddof=1)) if repeats > 1 else np.nan,
             "low": interval.low,
             "high": interval.high,
-            "reason": "the model shows no skill" if verdict != SHOWN else interval.reason,
+            "reason": interval.reason or ("" if verdict == SHOWN else "the model shows no skill"),
         }
 
 

@@ -232,7 +232,7 @@ def _numbers(tables: FactorTables, arm: str, name: str) -> str:
 def _arm_skill(skill: pd.DataFrame, arm: str) -> str:
     row = skill[(skill["arm"] == arm) & (skill["metric"] == "auc")].iloc[0]
     if np.isnan(row["value"]):
-        return f"as well as cannot be said in {arm} ({row['reason']})"
+        return f"with an AUC that is undefined in {arm} ({row['reason']})"
     shown = "" if row["skill"] == SHOWN else ", which shows no skill"
     return f"with an AUC of {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f}{shown}) in {arm}"
 
