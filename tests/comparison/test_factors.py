@@ -23,7 +23,7 @@ def ranks(tables):
 
 @pytest.fixture(scope="module")
 def tables():
-    properties = simulated_properties()
+    properties = simulated_properties(120)
     # `copy` says what `size` says: it must not take a rank of its own.
     properties["copy"] = 3 * properties["size"] ** 2
     return explain_errors(simulated_predictions(properties, STRONG, seeds=(0, 1)), properties, **QUICK)
@@ -42,9 +42,9 @@ def test_strong_factors_rank_above_absent_ones(tables):
 
 def test_swapped_roles_swap_the_ranks():
     # The same properties with other effects: the ranking follows the errors and not the names.
-    properties = simulated_properties()
+    properties = simulated_properties(110)
     other = {"age": 1.2, "place": -1.2}
-    found = ranks(explain_errors(simulated_predictions(properties, other), properties, **QUICK))
+    found = ranks(explain_errors(simulated_predictions(properties, other, arms=("a",)), properties, **QUICK))
     assert (found.loc[list(other)].max() == 2).all() and (found.loc[["size", "blur", "light", "flag"]].min() > 2).all()
 
 
@@ -96,7 +96,7 @@ def test_the_ranking_by_hand():
 
 
 def test_tables_are_not_changed_and_equal_seeds_give_equal_answers():
-    properties = simulated_properties(60)
+    properties = simulated_properties(40)
     predictions = simulated_predictions(properties, STRONG, arms=("a",))
     before = predictions.copy(deep=True), properties.copy(deep=True)
     quick = {"folds": 2, "repeats": 1, "resamples": 20}

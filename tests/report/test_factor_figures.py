@@ -101,7 +101,7 @@ def test_correlations_are_the_table(tables):
 
 @pytest.mark.parametrize("arms", [("only",), tuple(f"an arm with quite a long name {n}" for n in range(5))])
 def test_any_number_of_arms(arms):
-    properties = simulated_properties(40).rename(columns={"age": "a rather long property name that goes on and on"})
+    properties = simulated_properties(30).rename(columns={"age": "a rather long property name that goes on and on"})
     found = explain_errors(simulated_predictions(properties, STRONG, arms=arms), properties, folds=2, repeats=1,
                            resamples=20)  # fmt: skip
     drawings = factor_figures(found, arms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +67,7 @@ class Design:
         if p == 0 or count <= p:
             return np.full(p, np.nan)
         correlation = self.columns.T @ self.columns / count
-        return np.maximum(np.diag(np.linalg.inv(correlation)), 1.0)
+        return np.asarray(np.maximum(np.diag(np.linalg.inv(correlation)), 1.0))
 
 
 def make_design(data: FaceErrors) -> Design:
@@ -124,7 +125,7 @@ def _determined(column: Floats, columns: Floats, kept: list[Property]) -> LeftOu
     return LeftOut(f"{how} by {', '.join(names)}", names)
 
 
-def property_correlations(joined: pd.DataFrame, properties: list[str] | None = None) -> pd.DataFrame:
+def property_correlations(joined: pd.DataFrame, properties: Sequence[str] | None = None) -> pd.DataFrame:
     """Pearson correlations of the transformed properties over all faces, each once.
 
     Args:

@@ -171,7 +171,8 @@ def _lookup(table: pd.DataFrame, face_ids: pd.Series, name: str) -> pd.DataFrame
     lacking = face_ids[places < 0]
     if len(lacking):
         raise ValueError(f"{name}: {lacking.nunique()} face(s) of predictions are missing, e.g. {lacking.iloc[0]!r}")
-    return table.iloc[places].reset_index(drop=True)
+    found: pd.DataFrame = table.iloc[places].reset_index(drop=True)
+    return found
 
 
 def _numeric(table: pd.DataFrame) -> pd.DataFrame:

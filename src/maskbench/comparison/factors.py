@@ -224,7 +224,8 @@ def _numbers(tables: FactorTables, arm: str, name: str) -> str:
         )
     rates = tables.rates[(tables.rates["arm"] == arm) & (tables.rates["property"] == name)].dropna(subset="rate")
     if len(rates) > 1:
-        worst, best = (rates.loc[place] for place in (rates["rate"].idxmax(), rates["rate"].idxmin()))
+        ordered = rates.sort_values("rate", kind="stable")
+        worst, best = ordered.iloc[-1], ordered.iloc[0]
         found.append(f"error rate {worst['rate']:.1%} at {worst['bin']}, {best['rate']:.1%} at {best['bin']}")
     return "; ".join(found).replace("; ", ", ")
 

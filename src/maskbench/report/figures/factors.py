@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
@@ -49,7 +50,7 @@ def fig_error_rates(rates: pd.DataFrame, ranking: pd.DataFrame, arms: Sequence[s
         arms: the study's arms, in order.
         most: panels at most.
     """
-    names = _by_strength(ranking, rates["property"].unique())[:most]
+    names = _by_strength(ranking, list(rates["property"].unique()))[:most]
     figure, axes = _panels(len(names), (3.0, 2.45), bottom=0.4)
     labels = property_labels(names)
     for index, (ax, name) in enumerate(zip(axes, names, strict=False)):
@@ -96,10 +97,10 @@ def _ceiling(rates: pd.DataFrame) -> float:
 
 def _cut_above(ax: Axes, ceiling: float) -> None:
     """Set the axis, and mark intervals that leave it with an arrow at their place."""
-    for line in list(ax.collections):
-        for segment in getattr(line, "get_segments", list)():
+    for lines in [found for found in ax.collections if isinstance(found, LineCollection)]:
+        for segment in lines.get_segments():
             if len(segment) and segment[:, 1].max() > ceiling:
-                ax.plot(segment[0, 0], ceiling, marker="^", markersize=4, color=line.get_colors()[0], clip_on=False)
+                ax.plot(segment[0, 0], ceiling, marker="^", markersize=4, color=lines.get_color()[0], clip_on=False)
     ax.set_ylim(0, ceiling)
 
 
@@ -124,7 +125,7 @@ def fig_odds(odds: pd.DataFrame, ranking: pd.DataFrame, arms: Sequence[str]) -> 
         ranking: `schemas.factors.FACTOR_RANKING`, for the order.
         arms: the study's arms, in order.
     """
-    names = _by_strength(ranking, odds["property"].unique())
+    names = _by_strength(ranking, list(odds["property"].unique()))
     height = 1.9 + len(names) * max(0.3, 0.13 * len(arms))
     figure, axes = new_figure(1, 2, size=(10.2, height), sharey=True, sharex=True)
     for ax, model, title in zip(axes, ("together", "alone"), ("All in one model", "Each alone"), strict=True):
@@ -174,7 +175,7 @@ def _forest(ax: Axes, part: pd.DataFrame, names: Sequence[str], arms: Sequence[s
     paint, shapes = colours(arms), markers(arms)
     ax.axvline(1, color=MUTED, linewidth=1.1, linestyle="--", zorder=1)
     for place, arm in enumerate(arms):
-        rows = part[part["arm"] == arm].set_index("property").reindex(names)
+        rows = part[part["arm"] == arm].set_index("property").reindex(list(names))
         y = np.arange(len(names)) + (place - (len(arms) - 1) / 2) * 0.7 / max(1, len(arms))
         # Beyond the axis an interval is cut by the panel's edge, which a bar running into it shows.
         ax.hlines(y, rows["low"].clip(lower=1 / _WIDEST_ODDS**2), rows["high"].clip(upper=_WIDEST_ODDS**2),
