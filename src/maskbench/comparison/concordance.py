@@ -101,9 +101,11 @@ def average_precision(scores: Floats, error: Floats, weights: Floats) -> Floats:
     found = np.cumsum(wrong, axis=1)
     precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
     total = found[:, -1]
-    return np.divide((wrong * precision).sum(axis=1), total, out=np.full(len(weights), np.nan), where=total > 0)
+    return ratio((wrong * precision).sum(axis=1), total)
 
 
 def ratio(numerator: Floats, denominator: Floats) -> Floats:
     """Quotients, NaN where the denominator is 0."""
-    return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator > 0)
+    quotients = np.full(np.shape(numerator), np.nan)
+    np.divide(numerator, denominator, out=quotients, where=denominator > 0)
+    return quotients

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +67,7 @@ class Design:
         if p == 0 or count <= p:
             return np.full(p, np.nan)
         correlation = self.columns.T @ self.columns / count
-        return np.maximum(np.diag(np.linalg.inv(correlation)), 1.0)
+        return np.asarray(np.maximum(np.diag(np.linalg.inv(correlation)), 1.0))
 
 
 def make_design(data: FaceErrors) -> Design:
@@ -117,12 +118,14 @@ def _determined(column: Floats, columns: Floats, kept: list[Property]) -> LeftOu
     if share <= MOST_DETERMINED:
         return None
     size = np.abs(coefficients)
-    names = tuple(known.name for known, one in zip(kept, size, strict=True) if one >= _NEGLIGIBLE * size.max())
-    how = "exactly determined" if share > 1 - 1e-9 else f"determined (R² {share:.3f})"
+    exact = share > 1 - 1e-9
+    least = (1e-6 if exact else _NEGLIGIBLE) * size.max()
+    names = tuple(known.name for known, one in zip(kept, size, strict=True) if one >= least)
+    how = "exactly determined" if exact else f"determined (R² {share:.3f})"
     return LeftOut(f"{how} by {', '.join(names)}", names)
 
 
-def property_correlations(joined: pd.DataFrame, properties: list[str] | None = None) -> pd.DataFrame:
+def property_correlations(joined: pd.DataFrame, properties: Sequence[str] | None = None) -> pd.DataFrame:
     """Pearson correlations of the transformed properties over all faces, each once.
 
     Args:

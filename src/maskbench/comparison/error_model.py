@@ -128,7 +128,7 @@ def error_model(
         common = {"arm": model.design.data.arm, "confidence": confidence, "resamples": resamples}
         rows = [common | row for row in _skill_rows(model, draws, seed)]
         skill += rows
-        verdict = rows[0]["skill"]
+        verdict = str(rows[0]["skill"])
         importance += [
             common | row | {"repeats": repeats, "skill": verdict}
             for row in _importance_rows(model, draws, repeats, seed, verdict)
@@ -265,7 +265,7 @@ def _importance_rows(
             "sd": float(each.std(ddof=1)) if repeats > 1 else np.nan,
             "low": interval.low,
             "high": interval.high,
-            "reason": "the model shows no skill" if verdict != SHOWN else interval.reason,
+            "reason": interval.reason or ("" if verdict == SHOWN else "the model shows no skill"),
         }
 
 
@@ -334,7 +334,7 @@ def _raw(design: Design, place: int, grid: Floats) -> NDArray[np.float64]:
     values = grid * design.scales[place] + design.means[place]
     transform = design.kept[place].transform
     if transform == "log":
-        return np.exp(values)
+        return np.asarray(np.exp(values))
     if transform == "reciprocal":
-        return np.divide(1.0, values, out=np.full(len(values), np.inf), where=values > 1e-9)
+        return np.asarray(np.divide(1.0, values, out=np.full(len(values), np.inf), where=values > 1e-9))
     return np.asarray(values)

@@ -53,7 +53,7 @@ def quantile_bins(values: Floats, bins: int, known: Property) -> Bins:
 
     Example:
         >>> quantile_bins(np.array([1.0, 1, 1, 2, 3, 9]), 3, Property("x", "x")).labels
-        ['1', '2–3', '9']
+        ['1', '2', '3–9']
     """
     finite = np.isfinite(values)
     distinct = np.unique(values[finite])

@@ -97,6 +97,11 @@ def property_labels(names: Sequence[str]) -> dict[str, str]:
     return {name: _KNOWN[name].label if name in _KNOWN else name.replace("_", " ") for name in names}
 
 
+def property_transforms(names: Sequence[str]) -> dict[str, Transform | None]:
+    """How models see properties; None for one not in `KNOWN_PROPERTIES`, whose values decide."""
+    return {name: _KNOWN[name].transform if name in _KNOWN else None for name in names}
+
+
 def join_properties(
     predictions: pd.DataFrame,
     properties: pd.DataFrame,
@@ -166,7 +171,8 @@ def _lookup(table: pd.DataFrame, face_ids: pd.Series, name: str) -> pd.DataFrame
     lacking = face_ids[places < 0]
     if len(lacking):
         raise ValueError(f"{name}: {lacking.nunique()} face(s) of predictions are missing, e.g. {lacking.iloc[0]!r}")
-    return table.iloc[places].reset_index(drop=True)
+    found: pd.DataFrame = table.iloc[places].reset_index(drop=True)
+    return found
 
 
 def _numeric(table: pd.DataFrame) -> pd.DataFrame:

@@ -187,9 +187,7 @@ def factors_answer(tables: FactorTables) -> FactorsAnswer:
     arms = list(tables.ranking["arm"].unique())
     first = "; ".join(_arm_finding(tables, arm) for arm in arms)
     second = "; ".join(_arm_skill(tables.skill, arm) for arm in arms)
-    answer = (
-        f"{first[0].upper()}{first[1:]}. All properties together tell wrong from right faces of unseen photographs "
-    )
+    answer = f"On these faces, {first}. All properties together tell wrong from right faces of unseen photographs "
     return FactorsAnswer(f"{answer}{second} (chance: 0.5).", _would_change(tables, arms))
 
 
@@ -226,7 +224,8 @@ def _numbers(tables: FactorTables, arm: str, name: str) -> str:
         )
     rates = tables.rates[(tables.rates["arm"] == arm) & (tables.rates["property"] == name)].dropna(subset="rate")
     if len(rates) > 1:
-        worst, best = (rates.loc[place] for place in (rates["rate"].idxmax(), rates["rate"].idxmin()))
+        ordered = rates.sort_values("rate", kind="stable")
+        worst, best = ordered.iloc[-1], ordered.iloc[0]
         found.append(f"error rate {worst['rate']:.1%} at {worst['bin']}, {best['rate']:.1%} at {best['bin']}")
     return "; ".join(found).replace("; ", ", ")
 
@@ -234,7 +233,7 @@ def _numbers(tables: FactorTables, arm: str, name: str) -> str:
 def _arm_skill(skill: pd.DataFrame, arm: str) -> str:
     row = skill[(skill["arm"] == arm) & (skill["metric"] == "auc")].iloc[0]
     if np.isnan(row["value"]):
-        return f"as well as cannot be said in {arm} ({row['reason']})"
+        return f"with an AUC that is undefined in {arm} ({row['reason']})"
     shown = "" if row["skill"] == SHOWN else ", which shows no skill"
     return f"with an AUC of {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f}{shown}) in {arm}"
 

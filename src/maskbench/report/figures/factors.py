@@ -8,10 +8,11 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from maskbench.comparison.face_errors import property_labels
+from maskbench.comparison.face_errors import property_labels, property_transforms
 from maskbench.comparison.factors import FactorTables
 from maskbench.report.drawing import Drawing, finished, styled
 from maskbench.report.style import MUTED, colours, linestyles, markers, new_figure, percent_ticks, short_name, wrapped
@@ -49,17 +50,17 @@ def fig_error_rates(rates: pd.DataFrame, ranking: pd.DataFrame, arms: Sequence[s
         arms: the study's arms, in order.
         most: panels at most.
     """
-    names = _by_strength(ranking, rates["property"].unique())[:most]
+    names = _by_strength(ranking, list(rates["property"].unique()))[:most]
     figure, axes = _panels(len(names), (3.0, 2.45), bottom=0.4)
     labels = property_labels(names)
-    ceiling = max(_LEAST_RATE, float(np.nanmax(rates["high"].fillna(rates["rate"]).to_numpy(), initial=0)))
     for index, (ax, name) in enumerate(zip(axes, names, strict=False)):
         part = rates[rates["property"] == name]
         bins = part.drop_duplicates("bin_index").sort_values("bin_index")["bin"]
         _rate_dots(ax, part, arms, len(bins))
-        ax.set_xticks(range(len(bins)), [wrapped(text, 9) for text in bins], fontsize=6.5)
+        ax.set_xticks(range(len(bins)), [_bin_label(text) for text in bins], fontsize=6.5)
         ax.set_xlim(-0.5, len(bins) - 0.5)
-        ax.set_ylim(0, min(1.0, ceiling * 1.02))
+        row = names[index // _COLUMNS * _COLUMNS :][:_COLUMNS]
+        _cut_above(ax, _ceiling(rates[rates["property"].isin(row)]))
         ax.set_title(wrapped(labels[name], 34), fontsize=8.5)
         ax.grid(visible=False, axis="x")
         percent_ticks(ax.yaxis)
@@ -75,8 +76,32 @@ def fig_error_rates(rates: pd.DataFrame, ranking: pd.DataFrame, arms: Sequence[s
         f"Bins of about equally many faces; {basis}. Each face counts once, with the share of the runs that got it "
         f"wrong. Bars: {confidence}Wilson intervals at the effective number of faces, since faces of one photograph "
         "err together. Look for a slope that the intervals do not cover; a single high bin among many is to be "
-        "expected by chance. Panels are sorted by how many measures support the property, then by strength.",
+        "expected by chance. Panels are sorted by how many measures support the property, then by strength; those of "
+        "one row share a scale, and an arrow marks an interval that goes beyond it.",
     )  # fmt: skip
+
+
+def _bin_label(text: str) -> str:
+    """A range over two lines where it is long."""
+    low, dash, high = text.partition("–")
+    return f"{low}–\n{high}" if dash and len(text) > 8 else wrapped(text, 9)
+
+
+def _ceiling(rates: pd.DataFrame) -> float:
+    """Top of the axis: room for every rate and for all but the longest intervals."""
+    tops = rates["high"].fillna(rates["rate"]).dropna().to_numpy(dtype=float)
+    if not len(tops):
+        return _LEAST_RATE
+    return min(1.0, max(_LEAST_RATE, float(rates["rate"].max()) * 1.15, float(np.quantile(tops, 0.85)) * 1.05))
+
+
+def _cut_above(ax: Axes, ceiling: float) -> None:
+    """Set the axis, and mark intervals that leave it with an arrow at their place."""
+    for lines in [found for found in ax.collections if isinstance(found, LineCollection)]:
+        for segment in lines.get_segments():
+            if len(segment) and segment[:, 1].max() > ceiling:
+                ax.plot(segment[0, 0], ceiling, marker="^", markersize=4, color=lines.get_color()[0], clip_on=False)
+    ax.set_ylim(0, ceiling)
 
 
 def _rate_dots(ax: Axes, part: pd.DataFrame, arms: Sequence[str], bins: int) -> None:
@@ -100,7 +125,7 @@ def fig_odds(odds: pd.DataFrame, ranking: pd.DataFrame, arms: Sequence[str]) -> 
         ranking: `schemas.factors.FACTOR_RANKING`, for the order.
         arms: the study's arms, in order.
     """
-    names = _by_strength(ranking, odds["property"].unique())
+    names = _by_strength(ranking, list(odds["property"].unique()))
     height = 1.9 + len(names) * max(0.3, 0.13 * len(arms))
     figure, axes = new_figure(1, 2, size=(10.2, height), sharey=True, sharex=True)
     for ax, model, title in zip(axes, ("together", "alone"), ("All in one model", "Each alone"), strict=True):
@@ -113,7 +138,8 @@ def fig_odds(odds: pd.DataFrame, ranking: pd.DataFrame, arms: Sequence[str]) -> 
         if not fitted and len(part):
             why = part.loc[part["reason"] != "", "reason"].mode()
             note = wrapped(str(why.iloc[0]) if len(why) else "undefined", 44)
-            ax.text(0.5, 0.5, note, transform=ax.transAxes, ha="center", va="center", color=MUTED, fontsize=8)
+            ax.text(0.5, 0.5, note, transform=ax.transAxes, ha="center", va="center", color=MUTED, fontsize=8,
+                    bbox={"facecolor": "white", "edgecolor": "none"})  # fmt: skip
     _odds_axis(axes[0], odds)
     together = odds[odds["model"] == "together"]
     vif = together.groupby("property")["vif"].max()
@@ -126,7 +152,7 @@ def fig_odds(odds: pd.DataFrame, ranking: pd.DataFrame, arms: Sequence[str]) -> 
     basis = _basis(together.groupby("arm")[["faces", "errors"]].max(), arms)
     return finished(
         figure, "error-odds", "Odds of an error per standard deviation of each property",
-        f"{basis[0].upper()}{basis[1:]}. Right of 1: higher values go with more errors. The left panel says what a "
+        f"Of these faces, {basis}. Right of 1: higher values go with more errors. The left panel says what a "
         "property adds beside all others, the right one what it goes with by itself; bars are "
         f"{odds['confidence'].max():.0%} intervals ({methods}). VIF is the variance inflation factor: above 5 to 10, a "
         "property's odds ratio in the left panel is hard to tell from its companions'. No mark: see `reason` in the "
@@ -149,7 +175,7 @@ def _forest(ax: Axes, part: pd.DataFrame, names: Sequence[str], arms: Sequence[s
     paint, shapes = colours(arms), markers(arms)
     ax.axvline(1, color=MUTED, linewidth=1.1, linestyle="--", zorder=1)
     for place, arm in enumerate(arms):
-        rows = part[part["arm"] == arm].set_index("property").reindex(names)
+        rows = part[part["arm"] == arm].set_index("property").reindex(list(names))
         y = np.arange(len(names)) + (place - (len(arms) - 1) / 2) * 0.7 / max(1, len(arms))
         # Beyond the axis an interval is cut by the panel's edge, which a bar running into it shows.
         ax.hlines(y, rows["low"].clip(lower=1 / _WIDEST_ODDS**2), rows["high"].clip(upper=_WIDEST_ODDS**2),
@@ -257,7 +283,7 @@ def fig_partial_dependence(dependence: pd.DataFrame, skill: pd.DataFrame, arms: 
     labels = property_labels(names)
     top = max(_LEAST_RATE, float(np.nanmax(dependence["high"].to_numpy(dtype=float), initial=0)) * 1.05)
     for index, (ax, name) in enumerate(zip(axes, names, strict=False)):
-        _dependence_panel(ax, dependence[dependence["property"] == name], arms)
+        _dependence_panel(ax, dependence[dependence["property"] == name], name, arms)
         ax.set_title(wrapped(labels[name], 36), fontsize=8.5)
         ax.set_ylim(0, min(1.0, top))
         percent_ticks(ax.yaxis)
@@ -281,7 +307,7 @@ def fig_partial_dependence(dependence: pd.DataFrame, skill: pd.DataFrame, arms: 
     )  # fmt: skip
 
 
-def _dependence_panel(ax: Axes, part: pd.DataFrame, arms: Sequence[str]) -> None:
+def _dependence_panel(ax: Axes, part: pd.DataFrame, name: str, arms: Sequence[str]) -> None:
     paint, shapes, lines = colours(arms), markers(arms), linestyles(arms)
     for arm in arms:
         rows = part[(part["arm"] == arm) & np.isfinite(part["value"])].sort_values("value")
@@ -290,7 +316,9 @@ def _dependence_panel(ax: Axes, part: pd.DataFrame, arms: Sequence[str]) -> None
                 markersize=2.8, linewidth=1.4, label=arm)  # fmt: skip
     values = part["value"].to_numpy(dtype=float)
     values = values[np.isfinite(values)]
-    if len(values) and values.min() > 0 and values.max() / values.min() > 15:
+    transform = property_transforms([name])[name]
+    spread = values.max() / values.min() if len(values) and values.min() > 0 else 1.0
+    if spread > 5 and (transform == "log" or (transform is None and spread > 50)):
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
@@ -315,13 +343,17 @@ def fig_property_correlations(correlations: pd.DataFrame) -> Drawing:
     ax = axes[0]
     colour = mpl.colormaps[_DIVERGING].with_extremes(bad="#E5E7EB")
     image = ax.imshow(matrix.to_numpy(dtype=float), cmap=colour, vmin=-1, vmax=1)
-    labels = [short_name(label, 38) for label in property_labels(names).values()]
+    inverse = property_transforms(names)
+    labels = [
+        short_name(f"1 / {label}" if inverse[name] == "reciprocal" else label, 40)
+        for name, label in property_labels(names).items()
+    ]
     ax.set_xticks(range(len(names)), labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
     ax.set_yticks(range(len(names)), labels, fontsize=7.5)
     ax.grid(visible=False)
     for row, line in enumerate(matrix.to_numpy(dtype=float)):
         for column, value in enumerate(line):
-            text = "–" if np.isnan(value) else f"{value:.2f}".replace("0.", ".", 1).replace("-", "−")
+            text = "–" if np.isnan(value) else f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1).replace("-", "−")
             dark = not np.isnan(value) and abs(value) > 0.6
             ax.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "#111827")
     figure.colorbar(image, ax=ax, shrink=0.6, label="correlation")
