@@ -306,7 +306,7 @@ def _costliest(arm: str, part: pd.DataFrame, metric: str, confidence: float) -> 
 
 def _level(row: Row, column: str) -> str:
     """An intervention and its level, as a sentence names them."""
-    return f"{row['description']} {row[column]:g} {row['unit']}"
+    return f"{row['description']} {row[column]:g} {row['unit']}".strip()
 
 
 def _counted(count: int, thing: str) -> str:
