@@ -229,7 +229,7 @@ def context_margin(margin: float, interventions: Iterable[Intervention] = tuple(
         >>> context_margin(0.25)
         1.0
     """
-    return max([margin, *(item.context(margin, level) for item in interventions for level in item.levels)])
+    return float(max([margin, *(item.context(margin, level) for item in interventions for level in item.levels)]))
 
 
 def intervened_canvases(

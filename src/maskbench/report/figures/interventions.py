@@ -101,9 +101,10 @@ def fig_intervention_ranking(ranking: pd.DataFrame, arms: Sequence[str]) -> Draw
         for place, drop, high in zip(places, rows["drop"], rows["high"], strict=True):
             missing = pd.isna(drop)
             end = 0.0 if missing else float(np.nanmax([drop, high, 0]))
+            text = "–" if missing else f"{drop:.3f}".replace("-", "−")
             ax.annotate(
-                "–" if missing else f"{drop:.3f}".replace("-", "−"), (end, place), xytext=(4, 0), textcoords="offset points",
-                va="center", fontsize=7.5, color="#374151",
+                text, (end, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7.5,
+                color="#374151",
             )  # fmt: skip
     ax.axvline(0, color=MUTED, linewidth=1.0, zorder=1)
     first = ranking.drop_duplicates("intervention").set_index("intervention")
