@@ -63,7 +63,7 @@ def plausible(
     parts = []
     for arm, right in arms.items():
         for seed in seeds:
-            ease = rng.permuted(np.arange(photographs) / photographs).repeat(sizes)
+            ease = rng.random(photographs).repeat(sizes)
             luck = np.where(rng.random(len(images)) < 0.5, ease, rng.random(len(images)))
             wrong = (true + rng.integers(1, len(classes), len(images))) % len(classes)
 

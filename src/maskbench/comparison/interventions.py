@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special, stats
 
+from maskbench.comparison.bootstrap import drawn_weights, interval
 from maskbench.evaluation.confusion import accuracy, class_ratios, macro_mean
 from maskbench.schemas import empty_table
 from maskbench.schemas.interventions import INTERVENTION_CURVES, INTERVENTION_RANKING, UNTOUCHED
@@ -27,8 +27,6 @@ Row = dict[str, Any]
 METRICS = {"f1_macro": "macro-F1", "accuracy": "accuracy"}
 #: Numbers held at a time: 4 million float64 are 32 MB.
 _CHUNK = 4_000_000
-#: Spread of rounding errors, below which all draws count as equal.
-_ROUNDING = 1e-12
 _KEY = ["intervention", "position"]
 
 
@@ -42,12 +40,10 @@ def intervention_curves(
 ) -> pd.DataFrame:
     """Macro-F1 and accuracy of each arm at every level of every intervention, and the drop against untouched.
 
-    Values are means over the arm's seeds. Intervals cover the choice of test photographs, the trained models
-    being what they are: value ± t · standard error, on the logit scale for values and as it is for drops, the
-    standard error from draws of photographs with n / (n - 1), n - 1 degrees of freedom, n the photographs behind
-    the measurement (for macro-F1 those with the rarest class). A draw that misses a class is left out for
-    macro-F1. Where no draw differs, the interval ends where n photographs without an event would still be
-    expected with chance α/2.
+    Values are means over the arm's seeds. Intervals are those of `bootstrap.interval` and cover the choice of test
+    photographs, the trained models being what they are; the photographs behind macro-F1 are those with the rarest
+    class. A draw that misses a class is left out for macro-F1. Where a level changes no face, its drop is 0 for
+    certain; where it changes faces but no decision, the interval is that of photographs without an event.
 
     Args:
         intervened: `schemas.INTERVENED` of one or more arms and seeds; seeds may have different test faces.
@@ -64,8 +60,7 @@ def intervention_curves(
             arm that were not measured on the same faces.
 
     Source:
-        Drawing clusters: Field & Welsh, J. R. Stat. Soc. B 69 (2007). Standard error, t: Efron & Tibshirani, An
-        Introduction to the Bootstrap, 1993, section 12. No event: Clopper & Pearson, Biometrika 26 (1934).
+        Field & Welsh, J. R. Stat. Soc. B 69 (2007) (drawing whole clusters); for the interval see there.
     """
     if resamples < 2:
         raise ValueError(f"resamples: at least 2, not {resamples}")
@@ -143,8 +138,8 @@ def _draw(runs: Sequence[_Run], images: int, seed: int, resamples: int) -> Float
     step = max(1, _CHUNK // max(images, runs[0].counts[0].size))
     parts = []
     for start in range(0, resamples, step):
-        weights = rng.multinomial(images, np.full(images, 1 / images), size=min(step, resamples - start))
-        parts.append(np.mean([run.measure(weights.astype(np.float64)) for run in runs], axis=0))
+        weights = drawn_weights(rng, images, min(step, resamples - start))
+        parts.append(np.mean([run.measure(weights) for run in runs], axis=0))
     return np.concatenate(parts)
 
 
@@ -183,35 +178,15 @@ def _curve_rows(
 
 def _measured(values: Floats, drawn: Floats, photographs: int, confidence: float, spread: Row) -> Row:
     """Value and drop with their intervals, from (2,) and (R, 2): untouched and intervened."""
-    known = drawn[~np.isnan(drawn).any(axis=1)]
-    value, drop = float(values[1]), float(values[0] - values[1])
-    reason = ""
-    if photographs < 2:
-        reason = "no interval: one photograph alone"
-    elif len(known) < 2:
-        reason = "no interval: fewer than two draws that hold every class"
-    low = high = drop_low = drop_high = math.nan
-    if not reason:
-        low, high = _interval(value, known[:, 1], photographs, confidence, share=True)
-        drop_low, drop_high = _interval(drop, known[:, 0] - known[:, 1], photographs, confidence, share=False)
+    value, drop = values[1:], values[:1] - values[1:]  # (1,): means over seeds already
+    level = interval(value, drawn[:, 1][None], photographs, "share", confidence=confidence)
+    lost = interval(drop, (drawn[:, 0] - drawn[:, 1])[None], photographs, "share difference", confidence=confidence)
+    drop_low, drop_high = lost.low, lost.high
     if not spread["changed"]:  # nothing happened, so nothing is uncertain
-        drop_low = drop_high = drop
-    limits = {"low": low, "high": high, "drop_low": drop_low, "drop_high": drop_high}
-    return {"value": value, "drop": drop, **limits, "incomplete": len(drawn) - len(known), "reason": reason}
-
-
-def _interval(value: float, drawn: Floats, photographs: int, confidence: float, *, share: bool) -> tuple[float, float]:
-    """Limits from the spread of draws (R,); a `share` stays in [0, 1], a difference of shares in [-1, 1]."""
-    error = float(drawn.std(ddof=1)) * math.sqrt(photographs / (photographs - 1))
-    least = 0.0 if share else -1.0
-    if error <= _ROUNDING:
-        reach = 1 - ((1 - confidence) / 2) ** (1 / photographs)
-        return max(value - reach, least), min(value + reach, 1.0)
-    reach = float(stats.t.ppf((1 + confidence) / 2, photographs - 1)) * error
-    if share and 0 < value < 1:
-        middle, half = special.logit(value), reach / (value * (1 - value))
-        return float(special.expit(middle - half)), float(special.expit(middle + half))
-    return max(value - reach, least), min(value + reach, 1.0)
+        drop_low = drop_high = float(drop[0])
+    limits = {"low": level.low, "high": level.high, "drop_low": drop_low, "drop_high": drop_high}
+    found = {"value": float(value[0]), "drop": float(drop[0]), **limits}
+    return found | {"incomplete": lost.incomplete, "reason": lost.reason}
 
 
 def intervention_ranking(curves: pd.DataFrame, metric: str = "f1_macro") -> pd.DataFrame:
@@ -306,7 +281,7 @@ def _costliest(arm: str, part: pd.DataFrame, metric: str, confidence: float) -> 
 
 def _level(row: Row, column: str) -> str:
     """An intervention and its level, as a sentence names them."""
-    return f"{row['description']} {row[column]:g} {row['unit']}"
+    return f"{row['description']} {row[column]:g} {row['unit']}".strip()
 
 
 def _counted(count: int, thing: str) -> str:

@@ -88,7 +88,7 @@ class Intervention:
     Attributes:
         name: identifier, in tables.
         label: what is done, for figures.
-        unit: of the levels.
+        unit: of the levels; may be empty.
         levels: from mild to strong; two-sided ones (`neutral`) in rising order.
         reference: the moderate level at which interventions are ranked, one of `levels`.
         change: does it.
@@ -195,18 +195,18 @@ INTERVENTIONS: dict[str, Intervention] = {
             context=lambda margin, level: margin + _BLUR_REACH * level,
         ),
         # Half the code value is about a quarter of the light (sRGB).
-        Intervention("darken", "darkened to", "× value", (0.75, 0.5, 0.35, 0.2, 0.1), 0.5, _darken),
+        Intervention("darken", "darkened to", "of its value", (0.75, 0.5, 0.35, 0.2, 0.1), 0.5, _darken),
         # A peak signal-to-noise ratio of 22 dB: visible at a glance.
         Intervention("noise", "Gaussian noise, σ", "grey levels", (5, 10, 20, 40, 80), 20, _add_noise),
         # Blocks can be seen at this quality.
-        Intervention("jpeg", "JPEG compression", "quality", (75, 50, 30, 20, 10, 5), 20, _compress),
+        Intervention("jpeg", "JPEG compression at quality", "", (75, 50, 30, 20, 10, 5), 20, _compress),
         # The next two: boxes that overlap the true one by an IoU of about 0.7, as a good detector's do.
         Intervention(
-            "shift_box", "box shifted by", "of box side", (0.05, 0.1, 0.15, 0.2, 0.3, 0.5), 0.15, _shift_box,
+            "shift_box", "box shifted by", "of its side", (0.05, 0.1, 0.15, 0.2, 0.3, 0.5), 0.15, _shift_box,
             context=lambda margin, level: margin + level,
         ),
         Intervention(
-            "scale_box", "box scaled by", "× box side", (0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.4, 1.6), 1.2, _scale_box,
+            "scale_box", "box scaled to", "of its side", (0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.4, 1.6), 1.2, _scale_box,
             neutral=lambda margin: 1.0, context=lambda margin, level: max(margin, level * (0.5 + margin) - 0.5),
         ),
         # The box alone.
@@ -229,7 +229,7 @@ def context_margin(margin: float, interventions: Iterable[Intervention] = tuple(
         >>> context_margin(0.25)
         1.0
     """
-    return max([margin, *(item.context(margin, level) for item in interventions for level in item.levels)])
+    return float(max([margin, *(item.context(margin, level) for item in interventions for level in item.levels)]))
 
 
 def intervened_canvases(

@@ -60,7 +60,9 @@ def _panel(ax: Axes, part: pd.DataFrame, arms: Sequence[str]) -> None:
             markersize=4.5, linewidth=1.6, label=short_name(arm, 30),
         )  # fmt: skip
     levels = part.drop_duplicates("position").sort_values("position")
-    ax.set_xticks(levels["position"], [_tick(row) for row in levels.to_dict("records")], fontsize=7.5)
+    ax.set_xticks(
+        levels["position"], [_tick(row) for row in levels.to_dict("records")], fontsize=7.5 if len(levels) < 10 else 6.8
+    )
     some = levels.iloc[0]
     ax.set(title=wrapped(some["description"], 34), xlabel=some["unit"])
     ax.grid(visible=False, axis="x")
@@ -99,13 +101,14 @@ def fig_intervention_ranking(ranking: pd.DataFrame, arms: Sequence[str]) -> Draw
         for place, drop, high in zip(places, rows["drop"], rows["high"], strict=True):
             missing = pd.isna(drop)
             end = 0.0 if missing else float(np.nanmax([drop, high, 0]))
+            text = "–" if missing else f"{drop:.3f}".replace("-", "−")
             ax.annotate(
-                "–" if missing else f"{drop:.3f}", (end, place), xytext=(4, 0), textcoords="offset points",
-                va="center", fontsize=7.5, color="#374151",
+                text, (end, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7.5,
+                color="#374151",
             )  # fmt: skip
     ax.axvline(0, color=MUTED, linewidth=1.0, zorder=1)
     first = ranking.drop_duplicates("intervention").set_index("intervention")
-    ax.set_yticks(range(len(names)), [wrapped(_reference(first.loc[name].to_dict()), 30) for name in names])
+    ax.set_yticks(range(len(names)), [wrapped(_reference(first.loc[name].to_dict()), 34) for name in names])
     ax.set(ylim=(len(names) - 0.4, -0.6), xlabel=f"drop of test {label} against the untouched faces")
     ax.margins(x=0.12)
     ax.grid(visible=False, axis="y")
@@ -121,7 +124,7 @@ def fig_intervention_ranking(ranking: pd.DataFrame, arms: Sequence[str]) -> Draw
 
 
 def _reference(row: Mapping[Any, Any]) -> str:
-    return f"{row['description']} {row['level']:g} {row['unit']}"
+    return f"{row['description']} {row['level']:g} {row['unit']}".strip()
 
 
 def _bands(table: pd.DataFrame) -> str:
