@@ -9,7 +9,13 @@ from maskbench.comparison.face_errors import join_properties
 from maskbench.comparison.odds import CLUSTERED, GEE, NotFittedError, fit_odds, odds_table, separated
 from maskbench.schemas import validate
 from maskbench.schemas.factors import ODDS
-from tests.comparison.simulated_faces import ABSENT, STRONG, clustered_faces, simulated_predictions, simulated_properties
+from tests.comparison.simulated_faces import (
+    ABSENT,
+    STRONG,
+    clustered_faces,
+    simulated_predictions,
+    simulated_properties,
+)
 
 
 def data(rng, photographs=120, effects=(1.0, 0.0), base=-1.5, between=0.0):

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 
 from maskbench import schemas, study
-from maskbench.config import Config, TrainingSetConfig, make_config
+from maskbench.config import Config, ExperimentsConfig, TrainingSetConfig, make_config
 from maskbench.rundir import RunDir, RunError
 from maskbench.stages import engines
 from maskbench.stages.context import Context, Engine
 from maskbench.stages.engines import run_jobs
+from maskbench.stages.experiments import experiments
 from maskbench.stages.jobs import Job, job_key, prepare, read_runs, split_of_run
 from maskbench.stages.training import make_jobs
 from maskbench.storage import read_json
@@ -118,6 +119,28 @@ def test_a_job_that_fails_for_good_is_named_after_the_others_have_finished(
         run_jobs(jobs, Engine(workers=workers, retries=0), lambda line: None)
     assert "outputs" not in read_json(jobs[0].folder / "job.json")
     assert "outputs" in read_json(jobs[1].folder / "job.json")
+
+
+def test_variants_are_trained_and_held_against_the_study(folders: RunDir) -> None:
+    asked = config().model_copy(update={"experiments": ExperimentsConfig(run=("leakage",), resamples=50)})
+    context = dataclasses.replace(context_of(folders), config=asked)
+    run_jobs([job for job in make_jobs(context, folders.stage("train"), asked, None) if prepare(job)],
+             Engine(), context.notify)  # fmt: skip
+    stamp = (folders.stage("train") / "a" / "seed0" / "best.safetensors").stat().st_mtime_ns
+    written = experiments(context)
+    assert all(path.is_file() for path in written)
+    summary = pd.read_parquet(folders.stage("experiments") / "summary.parquet")
+    rows = summary[summary["metric"] == "accuracy"].set_index("level")
+    assert rows.loc["grouped", "gap"] == 0 and not rows.loc["random", "paired"]
+    predictions = pd.read_parquet(folders.stage("experiments") / "predictions.parquet").query("split == 'test'")
+    means = predictions.groupby(["level", "seed"])["correct"].mean().groupby("level").mean()
+    for level in ("grouped", "random"):
+        assert rows.loc[level, "value"] == pytest.approx(means[level])
+    shared = [set(part["image_id"]) for _, part in predictions.groupby("level")]
+    assert shared[0] != shared[1]
+    # the study's own trainings are one of the levels, and are not repeated
+    assert (folders.stage("train") / "a" / "seed0" / "best.safetensors").stat().st_mtime_ns == stamp
+    assert not (folders.stage("experiments") / "leakage" / "grouped").exists()
 
 
 def test_a_job_survives_the_way_to_another_process(folders: RunDir) -> None:
