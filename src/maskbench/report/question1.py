@@ -23,8 +23,8 @@ TITLE = "Question 1: how do the arms compare in convergence and in what they lea
 LABEL_EXPERIMENTS = ("data_efficiency", "regimes")
 #: Calibration figures that are printed, and how they are called.
 _CALIBRATION = {
-    "ece_equal_width": "ECE, equal-width bins",
-    "ece_equal_mass": "ECE, adaptive bins",
+    "ece": "ECE, equal-width bins",
+    "ece_adaptive": "ECE, adaptive bins",
     "brier": "Brier score",
     "nll": "cross-entropy (nats)",
 }
@@ -37,7 +37,7 @@ _CONVERGENCE = {
     "epochs_to_99": "epochs to 99 %",
     "seconds_to_95": "seconds to 95 %",
     "epochs_to_common": "epochs to the level that all runs reach",
-    "area_epochs": "area under the validation curve",
+    "area_by_epoch": "area under the validation curve",
 }
 
 
