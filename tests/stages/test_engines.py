@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -107,6 +111,43 @@ def test_a_killed_process_is_replaced_and_results_are_those_of_one_process(
     assert any("killed by signal 9" in line and "trying again" in line for line in lines)
     for name, schema in (("epochs", schemas.EPOCHS), ("steps", schemas.STEPS)):
         pd.testing.assert_frame_equal(read_runs(jobs, name, schema), read_runs(in_sequence, name, schema), rtol=1e-4)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds Ray's workers in /proc")
+def test_ray_gives_the_same_results_when_a_worker_is_killed(folders: RunDir, in_sequence: list[Job]) -> None:
+    """A cluster of two workers on this machine; the first that trains is killed."""
+    pytest.importorskip("ray", reason="Ray is not built for this system")
+    jobs, lines, killed = jobs_in(folders, "ray"), list[str](), list[int]()
+    ended = threading.Event()
+
+    def kill_the_first_worker() -> None:
+        while not killed and not ended.wait(0.05):
+            killed.extend(_ray_tasks()[:1])
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_the_first_worker)
+    killer.start()
+    try:
+        run_jobs(jobs, Engine(name="ray", workers=2, retries=1), lines.append)
+    finally:
+        ended.set()
+        killer.join()
+    assert killed
+    assert sorted(line.split(":")[0] for line in lines if "finished" in line) == [str(job) for job in jobs]
+    assert not any(prepare(job) for job in jobs)
+    for name, schema in (("epochs", schemas.EPOCHS), ("steps", schemas.STEPS)):
+        pd.testing.assert_frame_equal(read_runs(jobs, name, schema), read_runs(in_sequence, name, schema), rtol=1e-4)
+
+
+def _ray_tasks() -> list[int]:
+    """Processes that train for Ray at this moment: it names a worker after its task."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if (folder / "cmdline").read_bytes().startswith(b"ray::_ray_task"):
+                found.append(int(folder.name))
+    return found
 
 
 @pytest.mark.parametrize("workers", [1, 2])

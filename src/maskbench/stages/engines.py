@@ -152,6 +152,7 @@ def _on_ray(jobs: Sequence[Job], engine: Engine, notify: Notify) -> Failures:
     except ImportError as error:
         raise RunError("--engine ray needs Ray: install maskbench with its extra, maskbench[ray]") from error
 
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers otherwise
     begun = not ray.is_initialized()
     if begun:
         ray.init(address=engine.address or None, log_to_driver=False, include_dashboard=False)
