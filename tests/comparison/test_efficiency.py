@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
-from maskbench.comparison.efficiency import faces_for, label_worth_table, learning_curves_table, regimes_table
+from maskbench.comparison.efficiency import (
+    faces_for,
+    label_worth_table,
+    labels_answer,
+    learning_curves_table,
+    regimes_table,
+)
 from maskbench.schemas import validate
 from maskbench.schemas.convergence import EFFICIENCY_RUNS, LABEL_WORTH, LEARNING_CURVES, REGIME_RUNS, REGIMES
 
@@ -83,6 +89,13 @@ def test_the_interval_over_seeds_covers_the_truth():
     pd.testing.assert_frame_equal(found, again)
 
 
+def test_shares_with_equally_many_faces_count_as_their_mean():
+    faces, values = np.array([20.0, 20.0, 40.0]), np.array([0.3, 0.5, 0.8])
+    assert faces_for(faces, values, np.array([0.4, 0.8])) == pytest.approx(
+        faces_for(np.array([20.0, 40.0]), np.array([0.4, 0.8]), np.array([0.4, 0.8]))
+    )
+
+
 def test_learning_curves_have_intervals_over_seeds_or_over_photographs():
     runs = runs_of({"x": logarithmic}, seeds=4, noise=0.05)
     found = validate(learning_curves_table(runs), LEARNING_CURVES)
@@ -135,3 +148,17 @@ def test_senseless_settings_are_refused():
             call(runs, confidence=1.0)
     with pytest.raises(ValueError, match="resamples"):
         label_worth_table(runs, "x", "x", resamples=1)
+
+
+def test_what_labels_are_worth_is_said_in_words():
+    key = {"arm": "b", "baseline": "a", "metric": "f1_macro", "low": np.nan, "high": np.nan}
+    none = {"baseline_faces": np.nan, "worth": np.nan, "at_least": np.nan, "at_most": np.nan}
+    rows = [
+        key | none | {"train_faces": 1000.0, "at_least": 2000.0},
+        key | none | {"train_faces": 100.0, "baseline_faces": 400.0, "worth": 4.0},
+    ]
+    words = labels_answer(pd.DataFrame(rows))
+    assert "of b, 100 as good as 400 (×4), 1,000 as good as more than 2,000 training faces of a" in words
+    assert "no interval" in words
+    assert "no interval" not in labels_answer(pd.DataFrame(rows).assign(low=1.0))
+    assert labels_answer(pd.DataFrame(rows).iloc[:0]) == ""

@@ -5,8 +5,16 @@ import pandas as pd
 import pytest
 
 from maskbench import schemas
-from maskbench.comparison.variants import efficiency_runs, leakage_answer, regime_runs, run_figures, variant_summary
-from maskbench.schemas.convergence import EFFICIENCY_RUNS, REGIME_RUNS
+from maskbench.comparison.efficiency import learning_curves_table, regimes_table
+from maskbench.comparison.variants import (
+    efficiency_runs,
+    leakage_answer,
+    regime_runs,
+    run_figures,
+    variant_summary,
+    with_variant_intervals,
+)
+from maskbench.schemas.convergence import EFFICIENCY_RUNS, LEARNING_CURVES, REGIME_RUNS, REGIMES
 from maskbench.schemas.experiments import VARIANT_SUMMARY
 
 CLASSES = ("a", "b")
@@ -52,7 +60,7 @@ def test_levels_on_the_same_faces_are_paired_and_the_reference_lies_at_zero() ->
     schemas.validate(summary, VARIANT_SUMMARY)
     rows = summary[(summary["metric"] == "accuracy")].set_index("level")
     assert rows["paired"].all() and set(rows["reference"]) == {"0% wrong"}
-    assert rows.loc["0% wrong", "gap"] == 0
+    assert not rows.loc["0% wrong", ["gap", "gap_low", "gap_high"]].any()
     right = table["label"] == table["predicted"]
     by_level = right.groupby(table["level"]).mean()  # both seeds have as many faces, so the mean of means
     assert rows.loc["40% wrong", "value"] == pytest.approx(by_level["40% wrong"])
@@ -83,7 +91,21 @@ def test_single_trainings_become_inputs_of_curves_and_regimes() -> None:
     row = found[(found["fraction"] == 0.25) & (found["seed"] == 1) & (found["metric"] == "accuracy")].iloc[0]
     assert row["value"] == pytest.approx((part["label"] == part["predicted"]).mean())
     assert row["low"] < row["value"] < row["high"]
+    summary = variant_summary(table, runs, CLASSES, resamples=100)
+    curves = with_variant_intervals(learning_curves_table(found), summary, "data_efficiency")
+    schemas.validate(curves, LEARNING_CURVES)
+    assert len(curves) == len(found) / 2 and set(curves["basis"]) == {"photographs and seeds"}
+    shared = curves[curves["metric"] == "accuracy"]
+    assert (shared["low"] > 0).all() and (shared["high"] < 1).all()  # two runs alone would reach beyond both ends
+    same = summary[(summary["metric"] == "accuracy") & (summary["level"] == "25%")].iloc[0]
+    assert shared.loc[shared["fraction"] == 0.25, ["mean", "low", "high"]].to_numpy().tolist() == [
+        [pytest.approx(same[name]) for name in ("value", "low", "high")]
+    ]
     table, runs = study({"full": (np.nan, 0.9, range(240)), "frozen": (np.nan, 0.6, range(240))}, "regimes")
     regimes = regime_runs(run_figures(table, CLASSES, resamples=100), runs)
     schemas.validate(regimes, REGIME_RUNS)
+    summary = variant_summary(table, runs, CLASSES, resamples=100)
+    wide = with_variant_intervals(regimes_table(regimes), summary, "regimes")
+    schemas.validate(wide, REGIMES)
+    assert wide["low"].notna().all()
     assert set(regimes["regime"]) == {"full", "frozen"} and set(regimes["trained_parameters"]) == {7}

@@ -132,7 +132,7 @@ def test_balance_by_hand(seed: int) -> None:
     for repeat, levels in expected.items():
         before: np.ndarray | None = None
         for balance, wanted in levels.items():
-            uses = balanced_uses(labels, balance, seed, repeat=repeat)
+            uses = balanced_uses(labels, balance, seed, total=len(labels) if repeat else None)
             counts = [int((labels[uses] == name).sum()) for name in "abc"]
             assert sum(counts) == (100 if repeat else 30)
             assert np.abs(np.array(counts) - wanted).max() <= 1
@@ -150,6 +150,19 @@ def test_a_class_too_rare_for_its_share_keeps_a_face() -> None:
     labels = np.array(["a"] * 500 + ["b"] + ["c"], dtype=object)
     # three faces in all; natural shares of 2.99, 0.006 and 0.006 would leave none of b and c
     assert sorted(labels[balanced_uses(labels, 0.0, 0)]) == ["a", "b", "c"]
+
+
+def test_a_fraction_is_repeated_to_the_length_of_all_faces() -> None:
+    whole, part = used(SPLIT), used(SPLIT, fraction=0.1)
+    again = used(SPLIT, fraction=0.1, repeat=True)
+    assert len(again) == len(whole)
+    assert set(again["face_id"]) == set(part["face_id"])
+    counts = again["face_id"].value_counts()
+    assert counts.max() - counts.min() <= 1
+    assert describe_training_faces(again, CLASSES)["faces"] == len(part)
+    balanced = used(SPLIT, fraction=0.5, balance=1.0, repeat=True)
+    assert len(balanced) == len(whole)
+    assert set(balanced["face_id"]) <= set(used(SPLIT, fraction=0.5)["face_id"])
 
 
 def test_repeated_faces_are_numbered_and_counted() -> None:

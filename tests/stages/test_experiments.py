@@ -21,10 +21,15 @@ def test_one_thing_changes_at_a_time_and_the_study_is_not_trained_again() -> Non
         assert len(sections) == 1, variant
     by_level = {v.level: v.config(config) for v in found}
     assert by_level["random"].split.strategy == "random"
-    assert by_level["25%"].training_set.fraction == 0.25
+    assert (by_level["25%"].training_set.fraction, by_level["25%"].training_set.repeat) == (0.25, True)
     assert by_level["100% balanced"].training_set.balance == 1.0
     assert by_level["balanced sampler"].train.balanced_sampler
     assert len({(v.experiment, v.level) for v in found}) == len(found)
+
+
+def test_fewer_faces_are_fewer_steps_where_that_is_asked_for() -> None:
+    config = make_config("quick", {"experiments": {"run": ["data_efficiency"], "equal_steps": False}})
+    assert not any(variant.config(config).training_set.repeat for variant in variants(config))
 
 
 def test_nothing_is_varied_unless_asked_for() -> None:

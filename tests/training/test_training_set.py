@@ -123,7 +123,7 @@ def test_faces_of_other_sides_are_refused() -> None:
         ({"fraction": 1.5}, r"training_set\.fraction"),
         ({"balance": 2}, r"training_set\.balance"),
         ({"label_noise": -0.1}, r"training_set\.label_noise"),
-        ({"repeat": True}, r"training_set: repeat: .* set training_set\.balance too"),
+        ({"repeat": True}, r"training_set: repeat: .* set training_set\.fraction or training_set\.balance too"),
         ({"noise": 0.1}, r"training_set\.noise: no such field"),
     ],
 )

@@ -125,14 +125,17 @@ def faces_for(faces: Floats, values: Floats, levels: Floats) -> Floats:
     """The fewest faces at which the monotone curve through points reaches each level.
 
     Args:
-        faces: (P,), rising, above 0.
+        faces: (P,), above 0, not falling; points at equal numbers count as their mean, as often as they are.
         values: (P,), made to rise by isotonic regression first.
         levels: (L,), values sought.
 
     Returns:
         (L,) faces; 0 where the curve starts above the level, infinity where it ends below it.
     """
-    rising, places = np.asarray(isotonic_regression(values), dtype=np.float64), np.log(faces)
+    faces, of_point, counts = np.unique(faces, return_inverse=True, return_counts=True)
+    means = np.bincount(of_point, weights=values) / counts
+    rising = np.asarray(isotonic_regression(means, sample_weight=counts), dtype=np.float64)
+    places = np.log(faces)
     curve = PchipInterpolator(places, rising) if len(faces) > 1 else None
     found = np.empty(len(levels))
     for number, level in enumerate(levels):
@@ -177,6 +180,30 @@ def regimes_table(
                 cost["seconds"] = float(part["seconds"].mean())
                 rows.append({"arm": arm, "regime": regime, "metric": metric} | cost | _over_runs(part, confidence))
     return pd.DataFrame(rows, columns=list(REGIMES.columns))
+
+
+def labels_answer(worth: pd.DataFrame) -> str:
+    """How many labels an arm saves in macro-F1, in words; empty without rows.
+
+    Args:
+        worth: `schemas.LABEL_WORTH`.
+    """
+    sentences = []
+    for (arm, baseline), part in worth[worth["metric"] == "f1_macro"].groupby(["arm", "baseline"], sort=False):
+        clauses = []
+        for row in part.sort_values("train_faces").to_dict("records"):
+            if not np.isnan(row["baseline_faces"]):
+                needed = f"{row['baseline_faces']:,.0f} (×{row['worth']:.2g})"
+            elif not np.isnan(row["at_least"]):
+                needed = f"more than {row['at_least']:,.0f}"
+            else:
+                needed = f"fewer than {row['at_most']:,.0f}"
+            clauses.append(f"{row['train_faces']:,.0f} as good as {needed}")
+        unsure = "" if part["low"].notna().any() else f"; fewer than {FEWEST_SEEDS} runs: no interval"
+        sentences.append(
+            f"Labels, in test macro-F1: of {arm}, {', '.join(clauses)} training faces of {baseline}{unsure}."
+        )
+    return " ".join(sentences)
 
 
 def _over_runs(part: pd.DataFrame, confidence: float) -> dict[str, Any]:

@@ -65,7 +65,11 @@ def variant_summary(
         for level in levels:
             key = {"experiment": experiment, "level": level, "amount": float(amounts[level]), "arm": arm,
                    "train_faces": float(faces[level]), "reference": reference}  # fmt: skip
-            gaps = _gaps(draws[level], draws[reference], tables[level], tables[reference], confidence)
+            gaps = (
+                [dict.fromkeys(("gap", "gap_low", "gap_high"), 0.0) | {"paired": True}] * len(tables[level])
+                if level == reference
+                else _gaps(draws[level], draws[reference], tables[level], tables[reference], confidence)
+            )
             rows += [key | row | gap for row, gap in zip(records(tables[level]), gaps, strict=True)]
     return pd.DataFrame(rows, columns=list(VARIANT_SUMMARY.columns))
 
@@ -155,6 +159,26 @@ def _joined(figures: pd.DataFrame, runs: pd.DataFrame, experiment: str) -> pd.Da
     key = ["experiment", "level", "arm", "seed"]
     chosen = figures[figures["experiment"] == experiment]
     return chosen.merge(runs, on=key, how="left", validate="many_to_one").reset_index(drop=True)
+
+
+def with_variant_intervals(table: pd.DataFrame, summary: pd.DataFrame, experiment: str) -> pd.DataFrame:
+    """A table over runs with the summary's intervals, which cover test photographs as well as seeds.
+
+    Args:
+        table: `schemas.convergence.LEARNING_CURVES` or `REGIMES` of the experiment.
+        summary: `schemas.experiments.VARIANT_SUMMARY`.
+        experiment: its name in the summary.
+
+    Returns:
+        The same rows with other `low`, `high` and `basis`; those that the summary has no interval for have none.
+    """
+    key, theirs = ("fraction", "amount") if "fraction" in table.columns else ("regime", "level")
+    part = summary[(summary["experiment"] == experiment) & (summary["class_name"] == "")]
+    part = part.rename(columns={theirs: key})[["arm", "metric", key, "low", "high", "seeds"]]
+    found = table.drop(columns=["low", "high", "basis"]).merge(part, on=["arm", "metric", key], how="left")
+    covered = found.pop("seeds").map(lambda seeds: "photographs and seeds" if seeds > 1 else "photographs")
+    found["basis"] = covered.where(found["low"].notna(), "")
+    return found[list(table.columns)]
 
 
 def leakage_answer(summary: pd.DataFrame, metric: str = "f1_macro") -> str:

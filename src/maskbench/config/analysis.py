@@ -18,6 +18,11 @@ class ExperimentsConfig(Section):
     fractions: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.05, 0.1, 0.25, 0.5), description="data_efficiency: shares of the training faces, beside all of them"
     )
+    equal_steps: bool = Field(
+        True,
+        description="data_efficiency: a share of the faces is repeated to epochs of full length, so that fewer labels "
+        "are not also fewer steps",
+    )
     regimes: tuple[Literal["full", "frozen", "gradual", "discriminative"], ...] = ("full", "frozen", "gradual")
     losses: tuple[Literal["cross_entropy", "class_balanced", "focal"], ...] = (
         "cross_entropy", "class_balanced", "focal",

@@ -122,8 +122,8 @@ class TrainingSetConfig(Section):
     )
     repeat: bool = Field(
         False,
-        description="balance: the total is all faces, rare classes repeated; otherwise as many as the rarest class "
-        "allows without repetition",
+        description="an epoch is as long as with all training faces, by repeating those of the fraction or of rare "
+        "classes; otherwise every face is used once at most, and fewer faces are also fewer steps",
     )
 
     @property
@@ -132,9 +132,11 @@ class TrainingSetConfig(Section):
         return self.fraction == 1 and self.label_noise == 0 and self.balance is None
 
     @model_validator(mode="after")
-    def _repeat_needs_balance(self) -> TrainingSetConfig:
-        if self.repeat and self.balance is None:
-            raise ValueError("repeat: faces are repeated to reach a balance; set training_set.balance too")
+    def _repeat_needs_a_reason(self) -> TrainingSetConfig:
+        if self.repeat and self.balance is None and self.fraction == 1:
+            raise ValueError(
+                "repeat: all faces are used already; set training_set.fraction or training_set.balance too"
+            )
         return self
 
 

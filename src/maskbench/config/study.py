@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from maskbench.config.analysis import CompareConfig, ExperimentsConfig, FactorsConfig, InterventionsConfig, ReportConfig
+from maskbench.config.analysis import (
+    CompareConfig,
+    Experiment,
+    ExperimentsConfig,
+    FactorsConfig,
+    Intervention,
+    InterventionsConfig,
+    ReportConfig,
+)
 from maskbench.config.base import ConfigError, Name, Section
 from maskbench.config.data import (
     AuditConfig,
@@ -80,11 +88,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "factors": {"folds": 3, "repeats": 2, "resamples": 50},
     },
     "quick": {},
-    "standard": {"seeds": {"count": 3}, "faces": {"input_size": 96}, "train": {"epochs": 30, "patience": 10}},
+    "standard": {
+        "seeds": {"count": 3},
+        "faces": {"input_size": 96},
+        "train": {"epochs": 30, "patience": 10},
+        "interventions": {"run": get_args(Intervention)},
+    },
     "paper": {
         "seeds": {"count": 10, "vary": "both"},
         "faces": {"input_size": 112},
         "train": {"epochs": 60, "patience": 15},
+        "interventions": {"run": get_args(Intervention)},
+        "experiments": {"run": get_args(Experiment)},
     },
 }
 

@@ -11,11 +11,11 @@ from maskbench.report.drawing import Drawing
 from maskbench.report.figures.calibration import calibration_figures
 from maskbench.report.figures.comparison import comparison_figures
 from maskbench.report.figures.convergence import convergence_figures
-from maskbench.report.figures.efficiency import fig_learning_curves
+from maskbench.report.figures.efficiency import fig_learning_curves, fig_regimes
 from maskbench.report.figures.factors import factor_figures
 from maskbench.report.figures.interventions import fig_intervention_curves, fig_intervention_ranking
 from maskbench.report.figures.variants import variant_figures
-from maskbench.report.question1 import LABEL_EXPERIMENTS
+from maskbench.report.question1 import read_label_worth
 from maskbench.report.question2 import DATA_EXPERIMENTS
 from maskbench.schemas import read_table
 from maskbench.schemas.calibration import CALIBRATION_POOLED, RELIABILITY_POOLED
@@ -26,9 +26,9 @@ from maskbench.schemas.convergence import (
     EPOCH_TIMES,
     GRADIENT_FLOW,
     GRADIENT_RATIO,
-    LABEL_WORTH,
     LEARNING_CURVES,
     LOSS_AUTOCORRELATION,
+    REGIMES,
 )
 from maskbench.schemas.experiments import VARIANT_SUMMARY
 from maskbench.schemas.factors import FACTOR_TABLES
@@ -92,13 +92,8 @@ def experiment_drawings(results: Path, arms: Sequence[str]) -> dict[str, list[Dr
     folder, found = results / "experiments", dict[str, list[Drawing]]()
     if (folder / "summary.parquet").is_file():
         summary = read_table(folder / "summary", VARIANT_SUMMARY)
-        drawn = variant_figures(summary, arms, LABEL_EXPERIMENTS[1:])
-        if (folder / "learning_curves.parquet").is_file():
-            curves = read_table(folder / "learning_curves", LEARNING_CURVES)
-            worth = folder / "label_worth.parquet"
-            table = read_table(worth, LABEL_WORTH) if worth.is_file() else schemas.empty_table(LABEL_WORTH)
-            drawn = [fig_learning_curves(curves, table, arms), *drawn]
-        found |= {"label experiments": drawn, "data experiments": variant_figures(summary, arms, DATA_EXPERIMENTS)}
+        found["label experiments"] = _label_drawings(folder, arms)
+        found["data experiments"] = variant_figures(summary, arms, DATA_EXPERIMENTS)
     if (results / "factors" / "ranking.parquet").is_file():
         tables = {name: read_table(results / "factors" / name, schema) for name, schema in FACTOR_TABLES.items()}
         found["factors"] = factor_figures(FactorTables(**tables), arms)
@@ -110,3 +105,14 @@ def experiment_drawings(results: Path, arms: Sequence[str]) -> dict[str, list[Dr
             fig_intervention_ranking(ranking[ranking["metric"] == "f1_macro"], arms),
         ]
     return found
+
+
+def _label_drawings(folder: Path, arms: Sequence[str]) -> list[Drawing]:
+    """What labels are worth, and what fine-tuning regimes do, where it was tried."""
+    drawn = []
+    if (folder / "learning_curves.parquet").is_file():
+        curves = read_table(folder / "learning_curves", LEARNING_CURVES)
+        drawn.append(fig_learning_curves(curves, read_label_worth(folder), arms))
+    if (folder / "regimes.parquet").is_file():
+        drawn.append(fig_regimes(read_table(folder / "regimes", REGIMES), arms))
+    return drawn

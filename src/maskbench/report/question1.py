@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from maskbench import schemas
 from maskbench.comparison.answer import METRIC_NAMES, p_text
+from maskbench.comparison.efficiency import labels_answer
 from maskbench.report.content_results import MISSING, interval, number
 from maskbench.report.grids import grid
 from maskbench.report.question2 import read_variants, variants_block
@@ -15,7 +17,7 @@ from maskbench.report.questions import Block, Question
 from maskbench.schemas import read_table
 from maskbench.schemas.calibration import CALIBRATION_POOLED, TEMPERATURES
 from maskbench.schemas.comparison import COMPARISON_DIFFERENCES, COMPARISON_SUMMARY, COMPARISON_TESTS
-from maskbench.schemas.convergence import CONVERGENCE_SUMMARY
+from maskbench.schemas.convergence import CONVERGENCE_SUMMARY, LABEL_WORTH
 from maskbench.storage import read_json
 
 TITLE = "Question 1: how do the arms compare in convergence and in what they learn?"
@@ -56,7 +58,7 @@ def question1(folder: Path, results: Path | None = None) -> Question:
         anchor="question-1",
         title=TITLE,
         nav="Question 1",
-        answer=(answer["comparison"], *answer["convergence"]),
+        answer=(answer["comparison"], *answer["convergence"], *_labels(results)),
         more=tuple(answer["decisions"]),
         blocks=(
             Block("Both arms over all runs", _covers(summary), grid(_arms(summary))),
@@ -88,6 +90,21 @@ def _variants(results: Path | None) -> tuple[Block, ...]:
     if summary is None or not summary["experiment"].isin(LABEL_EXPERIMENTS).any():
         return ()
     return (variants_block(summary, LABEL_EXPERIMENTS),)
+
+
+def _labels(results: Path | None) -> tuple[str, ...]:
+    found = labels_answer(read_label_worth(results / "experiments")) if results else ""
+    return (found,) if found else ()
+
+
+def read_label_worth(folder: Path) -> pd.DataFrame:
+    """What labels are worth, empty where it was not tried.
+
+    Args:
+        folder: of the stage `experiments`.
+    """
+    path = folder / "label_worth.parquet"
+    return read_table(path, LABEL_WORTH) if path.is_file() else schemas.empty_table(LABEL_WORTH)
 
 
 def _name(metric: str, class_name: str) -> str:

@@ -166,9 +166,9 @@ EFFICIENCY_RUNS = table_schema(
     unique=["arm", "seed", "fraction", "metric"],
 )
 
-#: What an interval covers: the choice of the seed (Student's t over runs), or of the test photographs
-#: (as given for a single run); empty where there is none.
-INTERVAL_BASES = ("seeds", "photographs", "")
+#: What an interval covers: the choice of the seed (Student's t over runs), of the test photographs (as given for a
+#: single run), or of both; empty where there is none.
+INTERVAL_BASES = ("seeds", "photographs", "photographs and seeds", "")
 
 #: Learning curves: `train_faces` is the mean over the runs.
 LEARNING_CURVES = table_schema(

@@ -21,7 +21,7 @@ ORDERS = 500
 #: Shares of the faces at which beginnings are compared.
 _CHECKED = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5)
 #: Streams of random numbers, so that one intervention's draws do not depend on another's.
-_ORDER, _NOISE, _BALANCE = 1, 2, 3
+_ORDER, _NOISE, _BALANCE, _REPEAT = 1, 2, 3, 4
 
 Rows = NDArray[np.int64]
 
@@ -44,13 +44,15 @@ def training_faces(split: pd.DataFrame, classes: Sequence[str], config: Training
     rows = np.flatnonzero(split["split"] == "train")
     if not len(rows):
         raise SplitError("split: no training face")
-    labels, group = split["label"].to_numpy(dtype=object), split["group"].to_numpy()
+    labels, group, whole = split["label"].to_numpy(dtype=object), split["group"].to_numpy(), len(rows)
     if config.fraction < 1:
         rows = rows[fraction_of_groups(group[rows], labels[rows], config.fraction, seed)]
     told = noisy_labels(labels[rows], classes, config.label_noise, seed)
     uses = np.arange(len(rows))
     if config.balance is not None:
-        uses = balanced_uses(told, config.balance, seed, repeat=config.repeat)
+        uses = balanced_uses(told, config.balance, seed, total=whole if config.repeat else None)
+    elif config.repeat:
+        uses = repeated_uses(len(rows), whole, seed)
     if len(uses) < 2:
         raise SplitError(f"training_set: {len(uses)} training face(s) left, two are needed; use a larger fraction")
     part = split.iloc[rows[uses]]
@@ -133,26 +135,41 @@ def noisy_labels(labels: NDArray[np.object_], classes: Sequence[str], share: flo
     return noisy
 
 
-def balanced_uses(labels: NDArray[np.object_], balance: float, seed: int, *, repeat: bool = False) -> Rows:
+def repeated_uses(faces: int, total: int, seed: int) -> Rows:
+    """Uses of faces that make up a total, every face as often as every other or once more.
+
+    Args:
+        faces: how many there are.
+        total: how many uses.
+        seed: of the choice of those used once more.
+
+    Returns:
+        (total,) places of faces, rising, repeated ones side by side.
+    """
+    return np.sort(np.resize(np.random.default_rng([seed, _REPEAT]).permutation(faces), total))
+
+
+def balanced_uses(labels: NDArray[np.object_], balance: float, seed: int, *, total: int | None = None) -> Rows:
     """Uses of faces whose class shares lie between the natural ones and equal ones, at a total that stays the same.
 
     Share of a class: (1 - t) · natural + t / K over the K classes present. Only with an equal total does the curve
     over t show what the shares do and not what more faces do. Without repetition that total is K times the rarest
     class's faces, the most that reaches t = 1 with every face used at most once; most faces of common classes
-    stay unused, at every t. With repetition it is all faces, and at t = 1 the rarest class's are each used N / K / n
+    stay unused, at every t. With a total of all faces N, those of the rarest class are at t = 1 each used N / K / n
     times, which adds no picture that was not there.
 
     Args:
         labels: (N,).
         balance: t, in [0, 1].
         seed: of the order in which a class's faces are taken.
-        repeat: use faces more than once.
+        total: how many uses, repeating faces of classes too rare for their share; None: as many as there can be with
+            every face used once at most.
 
     Returns:
         (M,) places of faces, rising, repeated ones side by side.
     """
     names, of_face, counts = np.unique(labels.astype(str), return_inverse=True, return_counts=True)
-    total = len(labels) if repeat else len(names) * int(counts.min())
+    total = len(names) * int(counts.min()) if total is None else total
     wanted = total * ((1 - balance) * counts / counts.sum() + balance / len(names))
     shares = np.floor(wanted).astype(int)
     rest = np.argsort(-(wanted - shares), kind="stable")[: total - shares.sum()]  # largest remainders

@@ -11,7 +11,13 @@ import pandas as pd
 
 from maskbench import schemas
 from maskbench.comparison.efficiency import label_worth_table, learning_curves_table, regimes_table
-from maskbench.comparison.variants import efficiency_runs, regime_runs, run_figures, variant_summary
+from maskbench.comparison.variants import (
+    efficiency_runs,
+    regime_runs,
+    run_figures,
+    variant_summary,
+    with_variant_intervals,
+)
 from maskbench.config import Config, Experiment, ExperimentsConfig, merge
 from maskbench.schemas import write_table
 from maskbench.schemas.convergence import LABEL_WORTH, LEARNING_CURVES, REGIMES
@@ -58,6 +64,14 @@ def _losses(settings: ExperimentsConfig) -> list[Level]:
     return [*plain, ("balanced sampler", _NO_NUMBER, sampled)]
 
 
+def _fractions(settings: ExperimentsConfig) -> list[Level]:
+    repeat = {"repeat": True} if settings.equal_steps else {}
+    parts: list[Level] = [
+        (f"{share:.0%}", share, {"training_set": {"fraction": share, **repeat}}) for share in settings.fractions
+    ]
+    return [*parts, ("100%", 1.0, {"training_set": {"fraction": 1.0}})]
+
+
 #: The levels of each experiment; a new experiment is one entry here and one name in the configuration.
 LEVELS: dict[Experiment, Callable[[ExperimentsConfig], list[Level]]] = {
     "leakage": lambda settings: [
@@ -67,9 +81,7 @@ LEVELS: dict[Experiment, Callable[[ExperimentsConfig], list[Level]]] = {
         (regime, _NO_NUMBER, {"train": {"regime": regime}}) for regime in settings.regimes
     ],
     "losses": _losses,
-    "data_efficiency": lambda settings: [
-        (f"{share:.0%}", share, {"training_set": {"fraction": share}}) for share in (*settings.fractions, 1.0)
-    ],
+    "data_efficiency": _fractions,
     "imbalance": lambda settings: [
         (f"{balance:.0%} balanced", balance, {"training_set": {"balance": balance}}) for balance in settings.balance
     ],
@@ -99,12 +111,14 @@ def experiments(context: Context) -> list[Path]:
     if wanted:
         context.notify(f"experiments: {len(wanted)} trainings")
     run_jobs([job for job in wanted if prepare(job)], context.engine, context.notify, context.interactive)
-    runs, predictions = [], []
+    runs, predictions, known = [], [], dict[Path, pd.DataFrame]()  # several experiments share the study's own runs
     for variant in chosen:
         for job in jobs[variant.experiment + "/" + variant.level]:
             runs.append(_run(variant, job))
-            predictions.append(_labelled(variant, predict_run(job, context)))
-            context.notify(f"predicted with {job}")
+            if job.folder not in known:
+                known[job.folder] = predict_run(job, context)
+                context.notify(f"predicted with {job}")
+            predictions.append(_labelled(variant, known[job.folder]))
     table = pd.DataFrame(runs, columns=list(VARIANT_RUNS.columns))
     return _write(context, table, _stacked(predictions))
 
@@ -122,9 +136,10 @@ def _write(context: Context, runs: pd.DataFrame, predictions: pd.DataFrame) -> l
         tables["summary"] = (summary, VARIANT_SUMMARY)
         figures, names = run_figures(predictions, classes, resamples=resamples, seed=seed), set(runs["experiment"])
         if "data_efficiency" in names:
-            tables |= _efficiency(efficiency_runs(figures, runs), [arm.name for arm in context.config.arms])
+            tables |= _efficiency(efficiency_runs(figures, runs), summary, [arm.name for arm in context.config.arms])
         if "regimes" in names:
-            tables["regimes"] = (regimes_table(regime_runs(figures, runs), context.config.experiments.regimes), REGIMES)
+            table = regimes_table(regime_runs(figures, runs), context.config.experiments.regimes)
+            tables["regimes"] = (with_variant_intervals(table, summary, "regimes"), REGIMES)
     written = []
     for name, (table, schema) in tables.items():
         csv = name != "predictions"
@@ -133,9 +148,10 @@ def _write(context: Context, runs: pd.DataFrame, predictions: pd.DataFrame) -> l
     return written
 
 
-def _efficiency(table: pd.DataFrame, arms: list[str]) -> dict[str, tuple[pd.DataFrame, Any]]:
+def _efficiency(table: pd.DataFrame, summary: pd.DataFrame, arms: list[str]) -> dict[str, tuple[pd.DataFrame, Any]]:
     """Learning curves, and what the labels of every other arm are worth in those of the first."""
-    found: dict[str, tuple[pd.DataFrame, Any]] = {"learning_curves": (learning_curves_table(table), LEARNING_CURVES)}
+    curves = with_variant_intervals(learning_curves_table(table), summary, "data_efficiency")
+    found: dict[str, tuple[pd.DataFrame, Any]] = {"learning_curves": (curves, LEARNING_CURVES)}
     if len(arms) > 1:
         worth = pd.concat([label_worth_table(table, arm, arms[0]) for arm in arms[1:]], ignore_index=True)
         found["label_worth"] = (worth, LABEL_WORTH)
@@ -159,7 +175,7 @@ def _run(variant: Variant, job: Job) -> dict[str, Any]:
         "amount": variant.amount,
         "arm": job.arm.name,
         "seed": job.seed,
-        "train_faces": fitted["train_faces"],
+        "train_faces": fitted.get("training_set", {}).get("faces", fitted["train_faces"]),
         "trained_parameters": fitted["trained_parameters"],
         "epochs_run": fitted["epochs_run"],
         "best_epoch": fitted["best_epoch"],

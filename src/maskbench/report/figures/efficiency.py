@@ -15,6 +15,12 @@ from maskbench.report.style import colours, linestyles, markers, new_figure, sho
 
 _HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
 _DARK = "#374151"
+#: What an interval is for, by its basis.
+_OVER = {
+    "seeds": "another seed",
+    "photographs": "other test photographs",
+    "photographs and seeds": "other test photographs and another seed",
+}
 
 
 @styled
@@ -49,8 +55,7 @@ def fig_learning_curves(
     _arrows(ax, worth[worth["metric"] == metric] if len(worth) else worth)
     _share_ticks(ax, table)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=max(1, min(len(arms), 3)))
-    over = {"seeds": "another seed", "photographs": "other test photographs"}
-    bases = [text for basis, text in over.items() if (table["basis"] == basis).any()]
+    bases = [text for basis, text in _OVER.items() if (table["basis"] == basis).any()]
     bands = f"Bands: intervals for {' or '.join(bases)}. " if bases else "No bands. "
     some = worth["baseline"].iloc[0] if len(worth) else ""
     arrows = (
@@ -149,14 +154,13 @@ def fig_regimes(
         ax.xaxis.set_major_formatter(FuncFormatter(_short_count))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=max(1, min(len(shown), 3)))
     runs = int(table["runs"].max()) if len(table) else 0
-    bases = set(table["basis"])
-    what = "for another seed" if "seeds" in bases else "for other test photographs" if "photographs" in bases else ""
+    what = " or ".join(text for basis, text in _OVER.items() if (table["basis"] == basis).any())
     title = "Fine-tuning regimes side by side"
     return finished(
         figure, f"regimes-{metric.replace('_', '-')}", title,
-        f"{f'Lines are intervals {what}. ' if what else 'No intervals. '}A regime that trains few parameters and comes "
-        "close to the best is a bargain; where lines overlap, no difference is shown. Trained parameters are those "
-        f"that learn at the end. {runs} seed{'' if runs == 1 else 's'} a bar.",
+        f"{f'Lines are intervals for {what}. ' if what else 'No intervals. '}A regime that trains few parameters and "
+        "comes close to the best is a bargain; where lines overlap, no difference is shown. Trained parameters are "
+        f"those that learn at the end. {runs} seed{'' if runs == 1 else 's'} a bar.",
     )  # fmt: skip
 
 

@@ -13,9 +13,7 @@ from maskbench.report.style import colours, markers, new_figure, wrapped
 #: What each experiment varies, for title and axis.
 WORDS = {
     "leakage": ("What leakage does: faces split at random against whole photographs", "split"),
-    "regimes": ("Fine-tuning regimes", "what learns"),
     "losses": ("Losses and sampling strategies", "loss or sampler"),
-    "data_efficiency": ("Fewer training faces", "share of the training faces"),
     "imbalance": ("Balance of the classes at equal size of the training set", "balance"),
     "label_noise": ("Wrong labels in the training set", "share of the training labels"),
 }
@@ -49,7 +47,7 @@ def fig_variant(summary: pd.DataFrame, arms: Sequence[str], experiment: str, met
     table = table[table["class_name"] == ""]
     levels = list(dict.fromkeys(table["level"]))
     title, axis = WORDS.get(experiment, (experiment.replace("_", " "), "level"))
-    figure, axes = new_figure(size=(max(4.6, 1.4 + 1.1 * len(levels)), 3.6))
+    figure, axes = new_figure(size=(max(6.0, 1.6 + 1.2 * len(levels)), 3.9))
     ax, paint, shapes = axes[0], colours(arms), markers(arms)
     shown = [arm for arm in arms if (table["arm"] == arm).any()]
     for place, arm in enumerate(shown):
@@ -66,7 +64,7 @@ def fig_variant(summary: pd.DataFrame, arms: Sequence[str], experiment: str, met
     ax.set_xlim(-0.6, len(levels) - 0.4)
     ax.set_xlabel(axis)
     ax.set_ylabel("test macro-F1" if metric == "f1_macro" else metric.replace("_", " "))
-    ax.legend(loc="best")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=max(1, min(len(shown), 3)))
     row = table.iloc[0]
     caption = (
         f"Points are means over {row['seeds']} run{'s' if row['seeds'] > 1 else ''} of each arm, bars their "
