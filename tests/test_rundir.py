@@ -42,6 +42,18 @@ def test_sections_without_results_may_still_change(folders: RunDir) -> None:
         folders.claim(make_config("quick", {"audit": {"tiny_px": 9}}), used_sections(folders))
 
 
+def test_a_finished_study_takes_more_questions(folders: RunDir) -> None:
+    folders.claim(make_config("quick"), set())
+    for stage in STAGES:
+        folders.stage(stage).mkdir()
+    more = make_config("quick", {"experiments": {"run": ["leakage"]}, "interventions": {"run": ["blur"]},
+                                 "compare": {"alpha": 0.01}, "factors": {"bins": 4}, "report": {"dpi": 90}})  # fmt: skip
+    folders.claim(more, used_sections(folders))
+    assert folders.saved_config() == more
+    with pytest.raises(RunError, match=r"seeds\.count"):
+        folders.claim(make_config("quick", {"seeds": {"count": 2}}), used_sections(folders))
+
+
 def test_a_lost_figure_makes_its_stage_incomplete(folders: RunDir) -> None:
     table, figure = folders.stage("eda") / "t.json", folders.plots / "f.png"
     write_json(table, [1])

@@ -83,6 +83,30 @@ def test_both_questions_are_answered_with_their_evidence(finished: tuple[Path, s
     )
 
 
+def test_a_run_and_somebody_elses_predictions_are_compared(finished: tuple[Path, str], cache: Path) -> None:
+    base, _ = finished
+    theirs = pd.read_csv(base / "results" / "smoke" / "evaluate" / "predictions.csv").query("arm == 'manual-random'")
+    theirs = theirs[
+        [c for c in theirs if c.startswith("prob_") or c in ("seed", "split", "face_id", "image_id", "label")]
+    ]
+    theirs.assign(arm="net").to_csv(base / "theirs.csv", index=False)
+    few = [f"--set={name}=50" for name in ("compare.resamples", "factors.resamples")]
+    few += ["--set=compare.permutations=99", "--set=factors.folds=2", "--set=factors.repeats=1", "--set=report.dpi=50"]
+    done = maskbench("compare", "results/smoke", "theirs.csv", *few, cwd=base, cache=cache)
+    assert done.returncode == 0, done.stderr
+    found = base / "results" / "comparison"
+    assert "no difference shown between" in done.stdout and "theirs/net" in done.stdout
+    summary = pd.read_parquet(found / "compare" / "summary.parquet").set_index(["arm", "metric", "class_name"])["value"]
+    assert summary["theirs/net", "accuracy", ""] == summary["smoke/manual-random", "accuracy", ""]
+    rates = pd.read_parquet(found / "factors" / "rates.parquet")  # the run's properties, for the same faces
+    assert set(rates["arm"]) == {"smoke/manual-random", "smoke/torchvision-pretrained", "theirs/net"}
+    trained = {"smoke/manual-random", "smoke/torchvision-pretrained"}
+    for table in ("compare/convergence", "intervene/curves"):
+        assert set(pd.read_parquet(found / f"{table}.parquet")["arm"]) == trained
+    text = (found / "report.html").read_text(encoding="utf-8")
+    assert 'id="question-1"' in text and 'id="question-2"' in text and "box shifted" not in text
+
+
 def test_reported_metrics_are_those_of_the_saved_predictions(finished: tuple[Path, str]) -> None:
     folder = finished[0] / "results" / "smoke" / "evaluate"
     predictions = schemas.read_table(folder / "predictions", schemas.PREDICTIONS)

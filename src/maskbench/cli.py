@@ -335,12 +335,13 @@ def compare(
     """Compare arms from saved predictions: of one run, of several, or somebody else's; no model is run.
 
     A file of predictions needs the columns arm, seed, split, face_id, image_id, label and one prob_CLASS per class.
-    Arms of several sources are named SOURCE/ARM. The first arm is the baseline.
+    Runs add what they saved on trainings, properties of faces, interventions and variants. Arms of several sources are
+    named SOURCE/ARM. The first arm is the baseline.
 
     Example: maskbench compare results/mine results/theirs
     """
     from maskbench.rundir import RunDir
-    from maskbench.stages.sources import compare_sources
+    from maskbench.stages.combine import compare_sources
 
     chosen: dict[str, Any] = {"name": name}
     for text in setting or []:

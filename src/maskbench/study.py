@@ -122,10 +122,14 @@ def outside_state(stage: Stage, context: Context) -> str:
         return str(saved["outside"])
 
 
+#: Sections that say what is asked of trained models and how it is shown: a finished study takes more questions.
+OPEN_SECTIONS = frozenset({"factors", "interventions", "experiments", "compare", "report"})
+
+
 def used_sections(folders: RunDir) -> set[str]:
-    """Sections of the configuration that results in a run's folder depend on."""
+    """Sections of the configuration that results in a run's folder depend on and that may not change under them."""
     begun = [stage for stage in STAGES.values() if folders.stage(stage.name).is_dir()]
-    return {section for stage in begun for section in stage.sections}
+    return {section for stage in begun for section in stage.sections} - OPEN_SECTIONS
 
 
 def is_current(name: str, context: Context) -> bool:

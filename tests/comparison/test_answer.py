@@ -78,3 +78,15 @@ def test_what_is_undefined_is_not_compared():
 def test_another_metric_must_be_there():
     with pytest.raises(ValueError, match="accuracy"):
         answer(row(), metric="accuracy")
+
+
+def test_many_pairs_are_summed_up():
+    even = {"value": 0.0, "low": -0.1, "high": 0.2, "p_value": 1.0, "p_holm": 1.0}
+    others = [row(arm=name, baseline=base, **even) for name, base in (("b", "a"), ("c", "a"), ("c", "b"))]
+    found = answer(row(), *others)
+    assert "of 4 pairs of arms, 1 differs in macro-F1: new is better than old (macro-F1 of new 0.050 above" in found
+    assert "no difference shown between b and a, c and a, c and b" in found
+    assert "true differences of up to 0.200 fit these data where none is shown; " in found
+    assert "worth 0.020, the least distance of an interval of the others from 0" in found
+    none = answer(*others, row(arm="d", **even))
+    assert "of 4 pairs of arms, none differs in macro-F1; no difference" in none and "least distance" not in none

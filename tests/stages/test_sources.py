@@ -10,7 +10,8 @@ import pytest
 
 from maskbench.config import make_config
 from maskbench.rundir import RunDir, RunError
-from maskbench.stages.sources import compare_sources, read_predictions, stacked_predictions
+from maskbench.stages.combine import compare_sources
+from maskbench.stages.sources import read_predictions, read_sources
 
 CONFIG = make_config("smoke", {"name": "both", "report": {"dpi": 50}})
 
@@ -76,7 +77,7 @@ def test_sources_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
     renamed = predictions(0.8).rename(columns={"prob_no": "prob_maybe"}).replace({"label": {"no": "maybe"}})
     renamed.to_csv(tmp_path / "b.csv", index=False)
     with pytest.raises(RunError, match=r"b\.csv: classes maybe, yes"):
-        stacked_predictions([tmp_path / "a.csv", tmp_path / "b.csv"])
+        read_sources([tmp_path / "a.csv", tmp_path / "b.csv"])
 
 
 def test_a_run_is_not_written_over(tmp_path: Path) -> None:

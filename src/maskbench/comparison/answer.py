@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -25,6 +26,10 @@ METRIC_NAMES = {
 }
 
 
+#: More pairs than this are summed up.
+TOLD_ONE_BY_ONE = 3
+
+
 def comparison_answer(differences: pd.DataFrame, metric: str = "f1_macro") -> str:
     """Question 1, "how do the arms compare", in two sentences.
 
@@ -33,8 +38,8 @@ def comparison_answer(differences: pd.DataFrame, metric: str = "f1_macro") -> st
         metric: the measurement that answers.
 
     Returns:
-        Plain text: the verdict of each pair of arms with its numbers, and what would change it. With no pair
-        to compare, one that says so.
+        Plain text: the verdict of each pair of arms with its numbers, and what would change it; of more than
+        `TOLD_ONE_BY_ONE` pairs only those that differ have their numbers. With no pair to compare, one that says so.
 
     Raises:
         ValueError: the table has pairs, but not this metric.
@@ -50,7 +55,10 @@ def comparison_answer(differences: pd.DataFrame, metric: str = "f1_macro") -> st
     basis = (
         f"{rows[0]['images']} test photographs with {rows[0]['faces']} faces and {_counted(rows[0]['seeds'], 'seed')}"
     )
-    shown = "; ".join(_shown(row, METRIC_NAMES.get(metric, metric)) for row in rows)
+    what = METRIC_NAMES.get(metric, metric)
+    if len(rows) > TOLD_ONE_BY_ONE:
+        return f"On {basis}: {_many(rows, what)}. What would change the verdict: {_change_of_many(rows)}."
+    shown = "; ".join(_shown(row, what) for row in rows)
     change = "; ".join(dict.fromkeys(_change(row, len(rows) > 1) for row in rows))
     return f"On {basis}: {shown}. What would change the verdict: {change}."
 
@@ -95,6 +103,36 @@ def _shown(row: dict[str, Any], what: str) -> str:
         return f"no difference shown between {row['arm']} and {row['baseline']} ({size})"
     winner, loser = (row["arm"], row["baseline"]) if better else (row["baseline"], row["arm"])
     return f"{winner} is better than {loser} ({size})"
+
+
+def _many(rows: Sequence[dict[str, Any]], what: str) -> str:
+    """Pairs that differ with their numbers, the others by name."""
+    differing = [row for row in rows if row["verdict"] != NO_DIFFERENCE and not math.isnan(row["value"])]
+    others = [f"{row['arm']} and {row['baseline']}" for row in rows if row not in differing]
+    verb = "differ" if len(differing) > 1 else "differs"
+    counted = f"of {len(rows)} pairs of arms, {len(differing) or 'none'} {verb} in {what}"
+    told = [counted + (f": {'; '.join(_shown(row, what) for row in differing)}" if differing else "")]
+    if others:
+        told.append(f"no difference shown between {', '.join(others)}")
+    return "; ".join(told)
+
+
+def _change_of_many(rows: Sequence[dict[str, Any]]) -> str:
+    """What would turn the verdicts of many pairs round."""
+    open_ = [row for row in rows if row["verdict"] == NO_DIFFERENCE and not math.isnan(row["low"])]
+    shown = [row for row in rows if row["verdict"] != NO_DIFFERENCE and not math.isnan(row["low"])]
+    more = "more test photographs" + ("" if rows[0]["covers"] == PHOTOGRAPHS else " and seeds")
+    told = []
+    if open_:
+        reach = max(max(abs(row["low"]), abs(row["high"])) for row in open_)
+        told.append(f"{more}: true differences of up to {reach:.3f} fit these data where none is shown")
+    if shown:
+        near = min(min(abs(row["low"]), abs(row["high"])) for row in shown)
+        told.append(
+            f"photographs of another kind, or anything outside the study that is worth {near:.3f}, the least distance "
+            "of an interval of the others from 0"
+        )
+    return "; ".join(told) or "test faces of every class in two photographs or more"
 
 
 def _change(row: dict[str, Any], named: bool) -> str:

@@ -79,17 +79,19 @@ def build_report(context: ReportContext) -> str:
     )
 
 
-def build_comparison(name: str, sources: Sequence[str], question: Question, pictures: Sequence[Picture]) -> str:
+def build_comparison(
+    name: str, sources: Sequence[str], questions: Sequence[Question], pictures: Sequence[Picture]
+) -> str:
     """A comparison outside a study as HTML, self-contained.
 
     Args:
         name: of the comparison.
         sources: what was compared.
-        question: the section that shows it.
-        pictures: its figures.
+        questions: the sections that show it.
+        pictures: their figures.
     """
     return _template("comparison.html.j2").render(
-        name=name, sources=sources, question=question, pictures=_by_section(pictures)
+        name=name, sources=sources, questions=questions, pictures=_by_section(pictures)
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from maskbench import schemas
+import pandas as pd
+
 from maskbench.comparison.factors import FactorTables
 from maskbench.report.drawing import Drawing
 from maskbench.report.figures.calibration import calibration_figures
@@ -36,19 +37,24 @@ from maskbench.schemas.interventions import INTERVENTION_CURVES, INTERVENTION_RA
 
 
 def comparison_drawings(
-    folder: Path, results: Path, classes: Sequence[str], arms: Sequence[str], seeds: Sequence[int]
+    folder: Path, epochs: pd.DataFrame | None, classes: Sequence[str], arms: Sequence[str]
 ) -> dict[str, list[Drawing]]:
     """Figures by section of the report.
 
     Args:
-        folder: of the compare stage.
-        results: the run's results, for the trainings' epochs.
+        folder: of the comparison's tables.
+        epochs: `schemas.EPOCHS` of the trainings behind them; None where they are not known.
         classes: class order.
-        arms: the study's arms, in order.
-        seeds: numbers of the runs.
+        arms: in order.
     """
-    runs = [results / "train" / arm / f"seed{seed}" for seed in seeds for arm in arms]
-    epochs = schemas.concat_tables([read_table(run / "epochs", schemas.EPOCHS) for run in runs])
+    drawn = _prediction_drawings(folder, classes, arms)
+    if epochs is not None:
+        trained = [arm for arm in arms if (epochs["arm"] == arm).any()]
+        drawn["convergence"] = _convergence_drawings(folder, epochs, trained)
+    return drawn
+
+
+def _convergence_drawings(folder: Path, epochs: pd.DataFrame, arms: Sequence[str]) -> list[Drawing]:
     convergence = {
         name: read_table(folder / file, schema)
         for name, (file, schema) in {
@@ -60,18 +66,10 @@ def comparison_drawings(
             "ratio": ("gradient_ratio", GRADIENT_RATIO),
         }.items()
     }
-    drawn = prediction_drawings(folder, classes, arms)
-    return drawn | {"convergence": convergence_figures(epochs, arms=arms, **convergence)}
+    return convergence_figures(epochs, arms=arms, **convergence)
 
 
-def prediction_drawings(folder: Path, classes: Sequence[str], arms: Sequence[str]) -> dict[str, list[Drawing]]:
-    """Those that need predictions alone.
-
-    Args:
-        folder: of the comparison's tables.
-        classes: class order.
-        arms: in order.
-    """
+def _prediction_drawings(folder: Path, classes: Sequence[str], arms: Sequence[str]) -> dict[str, list[Drawing]]:
     names = ("seeds", "summary", "differences")
     compared = {name: read_table(folder / name, COMPARISON_TABLES[name]) for name in names}
     reliability = read_table(folder / "reliability", RELIABILITY_POOLED)

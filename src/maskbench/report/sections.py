@@ -119,7 +119,8 @@ def draw_results(
     measured = {name: read_table(results / "evaluate" / name, schema) for name, schema in EVALUATION_TABLES.items()}
     drawings = evaluation_figures(**measured, classes=classes, arms=arms)
     written += save_section(plots, "evaluation", drawings, dpi=dpi, progress=progress)
-    drawn = comparison_drawings(results / "compare", results, classes, arms, seeds) | experiment_drawings(results, arms)
+    epochs = _stacked(results, arms, seeds, "epochs", schemas.EPOCHS)
+    drawn = comparison_drawings(results / "compare", epochs, classes, arms) | experiment_drawings(results, arms)
     for section, drawings in drawn.items():
         written += save_section(plots, section, drawings, dpi=dpi, progress=progress)
     return written
@@ -128,13 +129,15 @@ def draw_results(
 def _training_drawings(
     results: Path, classes: Sequence[str], arms: Sequence[str], seeds: Sequence[int]
 ) -> list[Drawing]:
-    runs = [(arm, seed, results / "train" / arm / f"seed{seed}") for seed in seeds for arm in arms]
-
     def table(name: str, schema: pa.DataFrameSchema) -> pd.DataFrame:
-        return schemas.concat_tables([read_table(folder / name, schema) for _, _, folder in runs])
+        return _stacked(results, arms, seeds, name, schema)
 
     epochs, steps = table("epochs", schemas.EPOCHS), table("steps", schemas.STEPS)
-    best = {(arm, seed): int(read_json(folder / "fit.json")["best_epoch"]) for arm, seed, folder in runs}
+    best = {
+        (arm, seed): int(read_json(_run(results, arm, seed) / "fit.json")["best_epoch"])
+        for seed in seeds
+        for arm in arms
+    }
     return training_figures(epochs, steps, table("gradients", schemas.GRADIENTS), classes, arms, best)
 
 
@@ -168,3 +171,16 @@ def save_section(
         listing, [{"name": d.name, "title": d.title, "caption": d.caption, "section": section} for d in drawings]
     )
     return [*written, listing]
+
+
+def _run(results: Path, arm: str, seed: int) -> Path:
+    return results / "train" / arm / f"seed{seed}"
+
+
+def _stacked(
+    results: Path, arms: Sequence[str], seeds: Sequence[int], name: str, schema: pa.DataFrameSchema
+) -> pd.DataFrame:
+    """One table of all trainings."""
+    return schemas.concat_tables(
+        [read_table(_run(results, arm, seed) / name, schema) for seed in seeds for arm in arms]
+    )

@@ -59,6 +59,13 @@ TRAINING_PROPERTIES = table_schema(
     unique=["face_id"],
 )
 
+#: The same for every run, numbered by `seed`.
+RUN_TRAINING_PROPERTIES = table_schema(
+    "run_training_properties",
+    {"seed": COUNT, **TRAINING_PROPERTIES.columns},
+    unique=["seed", "face_id"],
+)
+
 _property = {"arm": KEY, "property": KEY}
 _basis = {"faces": COUNT, "photographs": COUNT, "errors": NONNEGATIVE}
 

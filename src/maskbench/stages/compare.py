@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from maskbench.comparison.dynamics import (
 from maskbench.config import CompareConfig
 from maskbench.evaluation.calibration import calibration_table, reliability_table
 from maskbench.evaluation.temperature import temperature_table
-from maskbench.schemas import write_table
+from maskbench.schemas import read_table, write_table
 from maskbench.schemas.calibration import CALIBRATION_POOLED, RELIABILITY_POOLED, TEMPERATURES
 from maskbench.schemas.comparison import COMPARISON_TABLES
 from maskbench.schemas.convergence import (
@@ -42,7 +43,6 @@ from maskbench.schemas.convergence import (
     LOSS_STATISTICS,
 )
 from maskbench.stages.context import Context
-from maskbench.stages.jobs import read_runs
 from maskbench.stages.training import make_jobs
 from maskbench.storage import read_json, write_json
 
@@ -67,6 +67,8 @@ CONVERGENCE_TABLES = {
 #: What a comparison leaves, by file name; those of convergence only where trainings were recorded.
 TABLES = {**COMPARISON_TABLES, **CALIBRATION_TABLES, **CONVERGENCE_TABLES}
 ANSWERS = "answers.json"
+#: Where a training left its files, and the name of its arm in the comparison.
+Training = tuple[Path, str]
 
 
 def compare(context: Context) -> list[Path]:
@@ -74,7 +76,8 @@ def compare(context: Context) -> list[Path]:
     predictions = context.table("evaluate", "predictions", schemas.PREDICTIONS)
     config, seed = context.config.compare, context.config.split.seed
     tables = compare_predictions(predictions, context.classes(), config, seed)
-    tables |= convergence_tables(context)
+    jobs = make_jobs(context, context.folders.stage("train"), context.config, None)
+    tables |= convergence_tables([(job.folder, job.arm.name) for job in jobs])
     answer = {
         "comparison": comparison_answer(tables["differences"]),
         "decisions": mcnemar_sentences(tables["tests"]),
@@ -116,12 +119,12 @@ def compare_predictions(
     }
 
 
-def convergence_tables(context: Context) -> dict[str, pd.DataFrame]:
-    """How the study's trainings went, from the tables they left."""
-    jobs = make_jobs(context, context.folders.stage("train"), context.config, None)
-    epochs, steps = read_runs(jobs, "epochs", schemas.EPOCHS), read_runs(jobs, "steps", schemas.STEPS)
-    gradients = read_runs(jobs, "gradients", schemas.GRADIENTS)
-    times = epoch_times_table(read_json(job.folder / "fit.json") for job in jobs)
+def convergence_tables(trainings: Sequence[Training]) -> dict[str, pd.DataFrame]:
+    """How trainings went, from the tables they left."""
+    epochs = read_trainings(trainings, "epochs", schemas.EPOCHS)
+    steps = read_trainings(trainings, "steps", schemas.STEPS)
+    gradients = read_trainings(trainings, "gradients", schemas.GRADIENTS)
+    times = epoch_times_table(read_json(folder / "fit.json") | {"arm": arm} for folder, arm in trainings)
     table = convergence_table(epochs, times)
     return {
         "epoch_times": times,
@@ -134,6 +137,11 @@ def convergence_tables(context: Context) -> dict[str, pd.DataFrame]:
         "gradient_flow": gradient_flow_table(gradients),
         "gradient_ratio": gradient_ratio_table(gradients),
     }
+
+
+def read_trainings(trainings: Sequence[Training], name: str, schema: Any) -> pd.DataFrame:
+    """One table of several trainings, stacked."""
+    return schemas.concat_tables([read_table(folder / name, schema).assign(arm=arm) for folder, arm in trainings])
 
 
 def convergence_sentences(tables: dict[str, pd.DataFrame], arms: list[str]) -> list[str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from maskbench import schemas
-from maskbench.comparison.factors import explain_errors, factors_answer
+from maskbench.comparison.factors import FactorTables, explain_errors, factors_answer
+from maskbench.config import Config
 from maskbench.data.properties import face_properties, face_thumbnails, training_properties
 from maskbench.schemas import write_table
-from maskbench.schemas.factors import FACTOR_TABLES, PROPERTIES
+from maskbench.schemas.factors import FACTOR_TABLES, PROPERTIES, RUN_TRAINING_PROPERTIES
 from maskbench.stages.context import Context, face_crops
 from maskbench.stages.jobs import split_of_run
 from maskbench.storage import write_json
@@ -27,19 +32,40 @@ def factors(context: Context) -> list[Path]:
         seed: training_properties(thumbnails, images, faces, split_of_run(context, seed))
         for seed in config.seeds.numbers()
     }
-    found = explain_errors(
-        predictions,
-        properties,
-        training,
-        bins=config.factors.bins,
-        folds=config.factors.folds,
-        repeats=config.factors.repeats,
-        resamples=config.factors.resamples,
-        seed=config.split.seed,
-    )
+    found = explain_errors(predictions, properties, training, **settings(config))
+    numbered = pd.concat([table.assign(seed=seed) for seed, table in training.items()], ignore_index=True)
+    tables = {
+        "properties": (properties, PROPERTIES),
+        "training_properties": (numbered[list(RUN_TRAINING_PROPERTIES.columns)], RUN_TRAINING_PROPERTIES),
+    }
+    return write_factors(folder, found, tables)
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """What `explain_errors` is told."""
+    chosen = config.factors
+    return {
+        "bins": chosen.bins,
+        "folds": chosen.folds,
+        "repeats": chosen.repeats,
+        "resamples": chosen.resamples,
+        "seed": config.split.seed,
+    }
+
+
+def write_factors(folder: Path, found: FactorTables, more: Mapping[str, tuple[pd.DataFrame, Any]]) -> list[Path]:
+    """Write what was found, as Parquet and CSV, and the answer.
+
+    Args:
+        folder: where to.
+        found: the tables.
+        more: other tables, each with its schema.
+
+    Returns:
+        The files.
+    """
     written = []
-    tables = {"properties": (properties, PROPERTIES)}
-    tables |= {name: (getattr(found, name), schema) for name, schema in FACTOR_TABLES.items()}
+    tables = {**more, **{name: (getattr(found, name), schema) for name, schema in FACTOR_TABLES.items()}}
     for name, (table, schema) in tables.items():
         write_table(folder / f"{name}.parquet", table, schema, csv=True)
         written += [folder / f"{name}.parquet", folder / f"{name}.csv"]

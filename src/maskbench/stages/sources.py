@@ -1,81 +1,74 @@
-"""A comparison outside a study: saved predictions of several runs, or of somebody else's models."""
+"""What a comparison outside a study reads: saved runs, or files of predictions of somebody else's models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from maskbench.comparison.answer import comparison_answer, mcnemar_sentences
-from maskbench.config import Config
-from maskbench.report.build import build_comparison
-from maskbench.report.comparing import prediction_drawings
-from maskbench.report.content import read_pictures
-from maskbench.report.question1 import question1
-from maskbench.report.sections import save_section
-from maskbench.rundir import RunDir, RunError
-from maskbench.stages.compare import compare_predictions, write_tables
-from maskbench.storage import write_text
+from maskbench.rundir import RunError
 
 #: What a table of predictions must hold, beside one `prob_CLASS` per class.
 NEEDED = ("arm", "seed", "split", "face_id", "image_id", "label")
 
 
-def compare_sources(sources: Sequence[Path], folders: RunDir, config: Config, notify: Callable[[str], None]) -> Path:
-    """Compare the arms of all sources; leaves tables, figures and a report.
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Predictions, and the run they come from where there is one.
 
-    Args:
-        sources: `results/NAME` folders or files of predictions.
-        folders: where the comparison goes.
-        config: draws, level, bins.
-        notify: receives the answer.
-
-    Returns:
-        The report.
-
-    Raises:
-        RunError: a source has no predictions, or sources differ in their classes.
+    Attributes:
+        path: `results/NAME`, or a file.
+        prefix: what the names of its arms begin with, so that those of several sources differ.
+        predictions: see `read_predictions`; its arms with the prefix.
+        classes: class order.
     """
-    if folders.config_file.is_file():
-        raise RunError(f"{folders.results}: holds a run; choose another --name for the comparison")
-    predictions, classes = stacked_predictions(sources)
-    tables = compare_predictions(predictions, classes, config.compare, config.split.seed)
-    answer = {
-        "comparison": comparison_answer(tables["differences"]),
-        "decisions": mcnemar_sentences(tables["tests"]),
-        "convergence": [],
-    }
-    folder = folders.stage("compare")
-    write_tables(folder, tables, answer)
-    arms = list(dict.fromkeys(predictions["arm"]))
-    for section, drawings in prediction_drawings(folder, classes, arms).items():
-        save_section(folders.plots, section, drawings, dpi=config.report.dpi)
-    path = folders.results / "report.html"
-    write_text(
-        path, build_comparison(config.name, [str(s) for s in sources], question1(folder), read_pictures(folders.plots))
-    )
-    notify(str(answer["comparison"]))
-    return path
+
+    path: Path
+    prefix: str
+    predictions: pd.DataFrame
+    classes: tuple[str, ...]
+
+    def file(self, *parts: str) -> Path | None:
+        """A file of the run, without suffix `.parquet`; None where there is none."""
+        path = self.path.joinpath(*parts)
+        return path if self.path.is_dir() and path.with_suffix(".parquet").is_file() else None
+
+    def trainings(self) -> list[tuple[Path, str]]:
+        """The folders of its trainings, each with its arm's name in the comparison; none for a file."""
+        runs = self.predictions[["arm", "seed"]].drop_duplicates().itertuples(index=False)
+        found = [
+            (self.path / "train" / str(run.arm).removeprefix(self.prefix) / f"seed{run.seed}", str(run.arm))
+            for run in runs
+        ]
+        return [(folder, arm) for folder, arm in found if (folder / "fit.json").is_file()]
+
+    def renamed(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table of the run with its arms called as in the comparison."""
+        names = {name: self.prefix + table[name].astype(str) for name in ("arm", "baseline") if name in table}
+        return table.assign(**names)
 
 
-def stacked_predictions(sources: Sequence[Path]) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Predictions of all sources in one table, and the class order of the first.
+def read_sources(paths: Sequence[Path]) -> list[Source]:
+    """All sources, with arms that have names of their own.
 
     Raises:
         RunError: a source has no predictions or lacks columns, or sources differ in their classes.
     """
-    names = _distinct([source.stem if source.is_file() else source.name for source in map(_resolved, sources)])
-    parts, classes = [], tuple[str, ...]()
-    for source, name in zip(sources, names, strict=True):
-        table = read_predictions(source)
-        own = tuple(column.removeprefix("prob_") for column in _probabilities(table))
-        if classes and set(own) != set(classes):
-            raise RunError(f"{source}: classes {', '.join(own)}, but the first source has {', '.join(classes)}")
-        classes = classes or own
-        parts.append(table.assign(arm=f"{name}/" + table["arm"].astype(str)) if len(sources) > 1 else table)
-    return pd.concat(parts, ignore_index=True), classes
+    names = _distinct([path.stem if path.is_file() else path.name for path in map(_resolved, paths)])
+    found: list[Source] = []
+    for path, name in zip(paths, names, strict=True):
+        table = read_predictions(path)
+        classes = tuple(column.removeprefix("prob_") for column in _probabilities(table))
+        if found and set(classes) != set(found[0].classes):
+            raise RunError(
+                f"{path}: classes {', '.join(classes)}, but the first source has {', '.join(found[0].classes)}"
+            )
+        prefix = f"{name}/" if len(paths) > 1 else ""
+        found.append(Source(path, prefix, table.assign(arm=prefix + table["arm"].astype(str)), classes))
+    return found
 
 
 def _resolved(path: Path) -> Path:

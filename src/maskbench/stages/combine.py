@@ -1,0 +1,149 @@
+"""A comparison outside a study: both questions from what runs and files of predictions hold; no model is run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import pandas as pd
+
+from maskbench import schemas
+from maskbench.comparison.answer import comparison_answer, mcnemar_sentences
+from maskbench.comparison.factors import FactorTables, explain_errors
+from maskbench.config import Config
+from maskbench.report.build import build_comparison
+from maskbench.report.comparing import comparison_drawings, experiment_drawings
+from maskbench.report.content import read_pictures
+from maskbench.report.question1 import question1
+from maskbench.report.question2 import question2
+from maskbench.report.sections import save_section
+from maskbench.rundir import RunDir, RunError
+from maskbench.schemas import read_table, write_table
+from maskbench.schemas.convergence import LABEL_WORTH, LEARNING_CURVES, REGIMES
+from maskbench.schemas.experiments import VARIANT_SUMMARY
+from maskbench.schemas.factors import PROPERTIES, RUN_TRAINING_PROPERTIES
+from maskbench.schemas.interventions import INTERVENTION_CURVES, INTERVENTION_RANKING
+from maskbench.stages.compare import (
+    compare_predictions,
+    convergence_sentences,
+    convergence_tables,
+    read_trainings,
+    write_tables,
+)
+from maskbench.stages.factors import settings, write_factors
+from maskbench.stages.sources import Source, read_sources
+from maskbench.storage import write_text
+
+#: Tables of finished stages that are taken over with the arms renamed, by folder.
+SAVED = {
+    "intervene": {"curves": INTERVENTION_CURVES, "ranking": INTERVENTION_RANKING},
+    "experiments": {
+        "summary": VARIANT_SUMMARY,
+        "learning_curves": LEARNING_CURVES,
+        "label_worth": LABEL_WORTH,
+        "regimes": REGIMES,
+    },
+}
+
+
+def compare_sources(paths: Sequence[Path], folders: RunDir, config: Config, notify: Callable[[str], None]) -> Path:
+    """Compare the arms of all sources; leaves tables, figures and a report.
+
+    Args:
+        paths: `results/NAME` folders or files of predictions.
+        folders: where the comparison goes; an earlier comparison there is replaced.
+        config: draws, level, bins.
+        notify: receives the answer.
+
+    Returns:
+        The report.
+
+    Raises:
+        RunError: a source has no predictions, sources differ in their classes, or a run stands where this would go.
+    """
+    if folders.config_file.is_file():
+        raise RunError(f"{folders.results}: holds a run; choose another --name for the comparison")
+    sources = read_sources(paths)
+    for name in ("compare", "factors", *SAVED):
+        shutil.rmtree(folders.results / name, ignore_errors=True)
+    answer = _compare(sources, folders, config)
+    _explain(sources, folders, config)
+    _take_over(sources, folders)
+    _draw(sources, folders, config)
+    questions = [question1(folders.stage("compare"), folders.results), question2(folders.results)]
+    shown = [question for question in questions if question is not None]
+    path = folders.results / "report.html"
+    write_text(path, build_comparison(config.name, [str(path) for path in paths], shown, read_pictures(folders.plots)))
+    notify(answer)
+    return path
+
+
+def _arms(sources: Sequence[Source]) -> list[str]:
+    return [str(arm) for source in sources for arm in dict.fromkeys(source.predictions["arm"])]
+
+
+def _compare(sources: Sequence[Source], folders: RunDir, config: Config) -> str:
+    """Question 1; returns its answer."""
+    predictions = pd.concat([source.predictions for source in sources], ignore_index=True)
+    tables = compare_predictions(predictions, sources[0].classes, config.compare, config.split.seed)
+    trainings = [training for source in sources for training in source.trainings()]
+    words: list[str] = []
+    if trainings:
+        tables |= convergence_tables(trainings)
+        words = convergence_sentences(tables, list(dict.fromkeys(arm for _, arm in trainings)))
+    answer = str(comparison_answer(tables["differences"]))
+    answers = {"comparison": answer, "decisions": mcnemar_sentences(tables["tests"]), "convergence": words}
+    write_tables(folders.stage("compare"), tables, answers)
+    return answer
+
+
+def _explain(sources: Sequence[Source], folders: RunDir, config: Config) -> None:
+    """Question 2 for all sources whose faces have known properties: their own run's, or those of another source."""
+    known = [read_table(path, PROPERTIES) for source in sources if (path := source.file("factors", "properties"))]
+    found: list[FactorTables] = []
+    for source in sources:
+        own, numbered = source.file("factors", "properties"), source.file("factors", "training_properties")
+        faces = set(source.predictions.query("split == 'test'")["face_id"])
+        candidates = [read_table(own, PROPERTIES)] if own else known
+        properties = next((table for table in candidates if faces <= set(table["face_id"])), None)
+        if properties is None:
+            continue
+        training = None
+        if numbered:
+            table = read_table(numbered, RUN_TRAINING_PROPERTIES)
+            training = {int(str(seed)): part.drop(columns="seed") for seed, part in table.groupby("seed")}
+        found.append(explain_errors(source.predictions, properties, training, **settings(config)))
+    if found:
+        write_factors(folders.stage("factors"), _stacked(found), {})
+
+
+def _stacked(found: Sequence[FactorTables]) -> FactorTables:
+    """One set of tables; how properties go together is said of the first source."""
+    tables = {field.name: [getattr(one, field.name) for one in found] for field in fields(FactorTables)}
+    tables["correlations"] = tables["correlations"][:1]
+    return FactorTables(**{name: schemas.concat_tables(parts) for name, parts in tables.items()})
+
+
+def _take_over(sources: Sequence[Source], folders: RunDir) -> None:
+    """What needed models was measured when the runs were made."""
+    for stage, tables in SAVED.items():
+        for name, schema in tables.items():
+            parts = [
+                source.renamed(read_table(path, schema)) for source in sources if (path := source.file(stage, name))
+            ]
+            if parts:
+                path = folders.stage(stage) / f"{name}.parquet"
+                write_table(path, schemas.concat_tables(parts), schema, csv=True)
+
+
+def _draw(sources: Sequence[Source], folders: RunDir, config: Config) -> None:
+    trainings = [training for source in sources for training in source.trainings()]
+    epochs = read_trainings(trainings, "epochs", schemas.EPOCHS) if trainings else None
+    arms, classes = _arms(sources), sources[0].classes
+    drawn = comparison_drawings(folders.stage("compare"), epochs, classes, arms)
+    drawn |= experiment_drawings(folders.results, arms)
+    earlier = [path.stem for path in folders.plots.glob("*.json")]
+    for section in dict.fromkeys([*drawn, *earlier]):
+        save_section(folders.plots, section, drawn.get(section, []), dpi=config.report.dpi)
