@@ -46,8 +46,16 @@ def test_a_finished_study_takes_more_questions(folders: RunDir) -> None:
     folders.claim(make_config("quick"), set())
     for stage in STAGES:
         folders.stage(stage).mkdir()
-    more = make_config("quick", {"experiments": {"run": ["leakage"]}, "interventions": {"run": ["blur"]},
-                                 "compare": {"alpha": 0.01}, "factors": {"bins": 4}, "report": {"dpi": 90}})  # fmt: skip
+    more = make_config(
+        "quick",
+        {
+            "experiments": {"run": ["leakage"]},
+            "interventions": {"run": ["blur"]},
+            "compare": {"alpha": 0.01},
+            "factors": {"bins": 4},
+            "report": {"dpi": 90},
+        },
+    )
     folders.claim(more, used_sections(folders))
     assert folders.saved_config() == more
     with pytest.raises(RunError, match=r"seeds\.count"):
