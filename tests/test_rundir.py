@@ -62,6 +62,19 @@ def test_a_finished_study_takes_more_questions(folders: RunDir) -> None:
         folders.claim(make_config("quick", {"seeds": {"count": 2}}), used_sections(folders))
 
 
+def test_results_that_a_stage_does_not_make_again_go(folders: RunDir) -> None:
+    table, other, figure = folders.stage("eda") / "t.json", folders.stage("eda") / "u.json", folders.plots / "f.png"
+    for path in (table, other, figure):
+        write_json(path, [1])
+    folders.complete("eda", "k", [table, other, figure], 1.0)
+    folders.reopen("eda")
+    assert folders.manifest("eda") == {} and table.is_file() and figure.is_file()
+    folders.reopen("eda")  # the first try did not come to an end
+    folders.complete("eda", "l", [other], 1.0)
+    assert [path.exists() for path in (table, other, figure)] == [False, True, False]
+    assert folders.is_complete("eda", "l") and not (folders.stage("eda") / "earlier.json").exists()
+
+
 def test_a_lost_figure_makes_its_stage_incomplete(folders: RunDir) -> None:
     table, figure = folders.stage("eda") / "t.json", folders.plots / "f.png"
     write_json(table, [1])

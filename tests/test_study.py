@@ -18,7 +18,7 @@ from maskbench.storage import read_json, read_yaml
 from maskbench.study import STAGES
 
 SMOKE = ["--preset", "smoke", "--weights", "bundled"]
-WHOLE = [*SMOKE, "--set", "interventions.run=[darken]"]
+WHOLE = [*SMOKE, "--set", "interventions.run=[darken]", "--set", "report.dpi=60"]
 SHARES = "class_shares={with_mask: 0.6, without_mask: 0.25, mask_weared_incorrect: 0.15}"
 
 

@@ -26,6 +26,8 @@ from maskbench.config import Config, ConfigError, make_config
 from maskbench.storage import describe_files, files_match, read_json, read_yaml, write_json, write_yaml
 
 MANIFEST = "manifest.json"
+#: Files of the results that a stage is about to replace.
+EARLIER = "earlier.json"
 #: Packages whose versions decide what a run computes.
 PACKAGES = ("maskbench", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn",
             "pandas", "pillow", "imagehash", "matplotlib")  # fmt: skip
@@ -159,6 +161,19 @@ class RunDir:
         found: dict[str, Any] = read_json(path) if path.is_file() else {}
         return found
 
+    def reopen(self, stage: str) -> None:
+        """A stage is about to run again: until it is complete it counts as not run.
+
+        Files of its earlier results stay, since some are work to go on from; `complete` removes those not made again.
+        """
+        path, earlier = self.stage(stage) / MANIFEST, self.stage(stage) / EARLIER
+        if not path.is_file():
+            return
+        found = read_json(path)
+        before = read_json(earlier) if earlier.is_file() else {"outputs": [], "figures": []}
+        write_json(earlier, {name: sorted({*before[name], *found[name]}) for name in before})
+        path.unlink()
+
     def complete(self, stage: str, key: str, outputs: list[Path], seconds: float, outside: str = "") -> None:
         """Write a stage's manifest: from now on it counts as complete.
 
@@ -171,6 +186,7 @@ class RunDir:
         """
         drawn = [path for path in outputs if path.is_relative_to(self.plots)]
         kept = [path for path in outputs if path not in drawn]
+        self._remove_earlier(stage, outputs)
         write_json(
             self.stage(stage) / MANIFEST,
             {
@@ -184,6 +200,17 @@ class RunDir:
                 "figures": describe_files(self.plots, [path.relative_to(self.plots).as_posix() for path in drawn]),
             },
         )
+
+    def _remove_earlier(self, stage: str, outputs: list[Path]) -> None:
+        """Remove what an earlier run of the stage left and this one did not: it would pass for a result of this one."""
+        earlier = self.stage(stage) / EARLIER
+        if not earlier.is_file():
+            return
+        found = read_json(earlier)
+        old = [self.results / name for name in found["outputs"]] + [self.plots / name for name in found["figures"]]
+        for path in set(old) - set(outputs):
+            path.unlink(missing_ok=True)
+        earlier.unlink()
 
     def record_command(self, command: str, device: str) -> None:
         """Note in run.json who ran what, where and with which versions.

@@ -174,7 +174,7 @@ def run_stages(names: Sequence[str], context: Context) -> None:
 
 def _run_stage(stage: Stage, key: str, outside: str, context: Context) -> None:
     context.notify(f"{stage.name}: running")
-    (context.folders.stage(stage.name) / "manifest.json").unlink(missing_ok=True)
+    context.folders.reopen(stage.name)
     started = time.perf_counter()
     outputs = stage.run(context)
     seconds = time.perf_counter() - started
