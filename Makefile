@@ -11,8 +11,9 @@ ARGS ?=
 study: setup
 	$(BIN)/maskbench run $(ARGS)
 
+# By file: a study that a whole module tests is made once and not once a process.
 test: setup
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks

@@ -23,6 +23,12 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     yield
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The modules that take longest go first, so that test processes end together."""
+    longest = ("test_study.py", "test_engines.py")
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
+
+
 def faces_table(labels: list[str], image_ids: list[str], side: float = 20.0) -> pd.DataFrame:
     """A faces table with one box of `side` px per label, all at one place of a 100 × 80 photograph."""
     count = len(labels)

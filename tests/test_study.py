@@ -209,6 +209,7 @@ def test_any_labels_and_number_of_classes(tmp_path: Path, cache: Path, labels: i
     settings = {"label_map": renamed[labels]}
     done = maskbench(
         "run", "--data", "d", *SMOKE, "--set", f"data={json.dumps(settings)}", "--set", "train.epochs=1",
+        "--set", "report.dpi=60",
         cwd=tmp_path, cache=cache,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
