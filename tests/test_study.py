@@ -72,6 +72,7 @@ def test_both_questions_are_answered_with_their_evidence(finished: tuple[Path, s
     answer = read_json(results / "compare" / "answers.json")
     assert 'id="question-1"' in text and 'id="question-2"' in text
     assert answer["comparison"].split("; ")[0] in html.unescape(text)
+    assert "shrinks 30% of the views to 8 to 32 px" in text
     metrics = pd.read_parquet(results / "evaluate" / "metrics.parquet").query("split == 'test' and class_name == ''")
     own = metrics[metrics["metric"] == "accuracy"].set_index("arm")["value"]
     curves = pd.read_parquet(results / "intervene" / "curves.parquet").query("metric == 'accuracy'")

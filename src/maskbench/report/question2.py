@@ -17,7 +17,7 @@ from maskbench.schemas import read_table
 from maskbench.schemas.experiments import VARIANT_SUMMARY
 from maskbench.schemas.factors import ERROR_MODEL_SKILL, FACTOR_RANKING, ODDS
 from maskbench.schemas.interventions import INTERVENTION_CURVES, INTERVENTION_RANKING
-from maskbench.storage import read_json
+from maskbench.storage import read_json, read_yaml
 
 TITLE = "Question 2: which properties of the data influence accuracy most?"
 #: Experiments that belong to this question; those on labels and regimes belong to question 1.
@@ -44,7 +44,7 @@ def question2(results: Path) -> Question | None:
             Block(
                 "Interventions on the test faces",
                 "The same faces, changed in one way at a time; each intervention at its moderate level, costliest "
-                "first. The drop is untouched minus intervened.",
+                f"first. The drop is untouched minus intervened. {_seen_in_training(results)}".strip(),
                 grid(_ranking(ranked)),
             )
         )
@@ -66,6 +66,26 @@ def question2(results: Path) -> Question | None:
         blocks=tuple(blocks),
         figures=tuple(figures),
     )
+
+
+#: What augmentation does that is also an intervention: field of the configuration, words.
+_AUGMENTATION = {
+    "rescale": "shrinks {:.0%} of the views to 8 to 32 px",
+    "blur": "blurs {:.0%}",
+    "translate": "shifts by up to {:.0%}",
+    "scale": "scales by up to {:.0%}",
+    "brightness": "changes brightness by up to {:.0%}",
+}
+
+
+def _seen_in_training(results: Path) -> str:
+    """Which interventions the arms know from augmentation; empty where the configuration is not known."""
+    path = results / "config.yaml"
+    if not path.is_file():
+        return ""
+    augment = read_yaml(path)["train"]["augment"]
+    words = [text.format(augment[field]) for field, text in _AUGMENTATION.items() if augment[field]]
+    return f"Augmentation {', '.join(words)}: what costs nothing here may have been learned there." if words else ""
 
 
 def _factor_blocks(folder: Path) -> Iterator[Block]:
