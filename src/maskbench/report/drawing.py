@@ -100,6 +100,6 @@ def finished(figure: Figure, name: str, title: str, caption: str) -> Drawing:
         title: says what is shown.
         caption: says what to look for, and on what it rests.
     """
-    characters = max(20, int(figure.get_figwidth() * 11))  # 11-point bold takes about 0.09 inch a letter
+    characters = max(20, int(figure.get_figwidth() * 10))  # 11-point bold takes about 0.095 inch a letter
     figure.suptitle(wrapped(title, characters), fontsize=11, fontweight="bold")
     return Drawing(figure, name, title, caption)
