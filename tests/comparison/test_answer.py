@@ -80,6 +80,19 @@ def test_another_metric_must_be_there():
         answer(row(), metric="accuracy")
 
 
+def test_other_measurements_that_differ_are_named():
+    even = row(value=0.0, low=-0.1, high=0.1, p_value=1.0, p_holm=1.0)
+    loss = row(metric="loss", value=-0.04, low=-0.07, high=-0.01, p_holm=0.003)
+    recall = row(metric="recall", class_name="rare", value=0.0, low=-0.1, high=0.1, p_value=1.0, p_holm=1.0)
+    found = answer(even, loss, recall)
+    assert "no difference shown between new and old" in found
+    assert (
+        "of the 2 other measurements a difference is shown in cross-entropy (-0.040, interval -0.070 to -0.010, after "
+        "Holm p = 0.003)" in found
+    )
+    assert "other measurements" not in answer(even, recall)
+
+
 def test_many_pairs_are_summed_up():
     even = {"value": 0.0, "low": -0.1, "high": 0.2, "p_value": 1.0, "p_holm": 1.0}
     others = [row(arm=name, baseline=base, **even) for name, base in (("b", "a"), ("c", "a"), ("c", "b"))]

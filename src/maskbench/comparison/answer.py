@@ -58,7 +58,7 @@ def comparison_answer(differences: pd.DataFrame, metric: str = "f1_macro") -> st
     what = METRIC_NAMES.get(metric, metric)
     if len(rows) > TOLD_ONE_BY_ONE:
         return f"On {basis}: {_many(rows, what)}. What would change the verdict: {_change_of_many(rows)}."
-    shown = "; ".join(_shown(row, what) for row in rows)
+    shown = "; ".join(_shown(row, what) + _also(differences, row) for row in rows)
     change = "; ".join(dict.fromkeys(_change(row, len(rows) > 1) for row in rows))
     return f"On {basis}: {shown}. What would change the verdict: {change}."
 
@@ -103,6 +103,19 @@ def _shown(row: dict[str, Any], what: str) -> str:
         return f"no difference shown between {row['arm']} and {row['baseline']} ({size})"
     winner, loser = (row["arm"], row["baseline"]) if better else (row["baseline"], row["arm"])
     return f"{winner} is better than {loser} ({size})"
+
+
+def _also(differences: pd.DataFrame, row: dict[str, Any]) -> str:
+    """What else is shown of a pair, when the answering measurement is only one of several."""
+    pair = differences[(differences["arm"] == row["arm"]) & (differences["baseline"] == row["baseline"])]
+    others = pair[(pair["metric"] != row["metric"]) | (pair["class_name"] != "")]
+    found = others[(others["verdict"] != NO_DIFFERENCE) & others["value"].notna()]
+    named = ", ".join(
+        f"{METRIC_NAMES.get(str(one['metric']), one['metric'])}{f' of {name}' if (name := one['class_name']) else ''} "
+        f"({one['value']:+.3f}, interval {one['low']:+.3f} to {one['high']:+.3f}, after Holm {p_text(one['p_holm'])})"
+        for one in found.to_dict("records")
+    )
+    return f"; of the {len(others)} other measurements a difference is shown in {named}" if named else ""
 
 
 def _many(rows: Sequence[dict[str, Any]], what: str) -> str:

@@ -157,7 +157,10 @@ def _stated(table: pd.DataFrame) -> str:
     if table.empty:
         return "One arm alone is compared with nothing."
     first = table.iloc[0]
-    return f"Null hypothesis: {first['null_hypothesis']} Assumptions: {first['assumptions']}"
+    return (
+        f"Null hypothesis, here for the first row and likewise for the others: {first['null_hypothesis']} "
+        f"Assumptions: {first['assumptions']}"
+    )
 
 
 def _tests(table: pd.DataFrame) -> pd.DataFrame:
