@@ -58,8 +58,8 @@ def question1(folder: Path, results: Path | None = None) -> Question:
         anchor="question-1",
         title=TITLE,
         nav="Question 1",
-        answer=(answer["comparison"], *answer["convergence"], *_labels(results)),
-        more=tuple(answer["decisions"]),
+        answer=(answer["comparison"],),
+        more=(*answer["decisions"], *answer["convergence"], *_labels(results)),
         blocks=(
             Block("Both arms over all runs", _covers(summary), grid(_arms(summary))),
             Block("Differences", _stated(differences), grid(_differences(differences))),

@@ -61,8 +61,8 @@ def question2(results: Path) -> Question | None:
         anchor="question-2",
         title=TITLE,
         nav="Question 2",
-        answer=tuple(answer),
-        more=(),
+        answer=tuple(answer[:1]),
+        more=tuple(answer[1:]),
         blocks=tuple(blocks),
         figures=tuple(figures),
     )
