@@ -53,6 +53,38 @@ class InterventionsConfig(Section):
     resamples: int = Field(2000, ge=2, description="draws of photographs for intervals")
 
 
+ExplainMethod = Literal[
+    "grad_cam", "grad_cam_pp", "layer_cam", "hires_cam", "eigen_cam", "score_cam", "integrated_gradients", "occlusion",
+    "gradient_shap",
+]  # fmt: skip
+
+
+class ExplainConfig(Section):
+    """What is looked at inside trained models, on the test faces."""
+
+    methods: tuple[ExplainMethod, ...] = Field(
+        (
+            "grad_cam", "grad_cam_pp", "layer_cam", "hires_cam", "eigen_cam", "integrated_gradients", "occlusion",
+            "gradient_shap",
+        ),
+        description="measured for faithfulness; score_cam asks the model once per channel and face: slow on a CPU",
+    )  # fmt: skip
+    layer: str = Field(
+        "layer3", min_length=1, description="whose activations class activation maps weigh; any module's name"
+    )
+    faithfulness_faces: int = Field(
+        100, ge=2, description="test faces, drawn evenly over classes, that faithfulness is measured on"
+    )
+    steps: int = Field(10, ge=2, description="of deletion and insertion curves")
+    perplexity: float = Field(30, gt=1, description="of t-SNE; lowered where there are too few faces")
+    neighbours: int = Field(5, ge=1, description="k of the nearest-neighbour classifier and of a face's neighbours")
+    folds: int = Field(5, ge=2, description="of models of the mistakes and of label checks, dealt by photograph")
+    gallery: int = Field(12, ge=1, description="faces per gallery")
+    feature_faces: int = Field(3, ge=0, description="faces whose feature maps are drawn")
+    maximised_channels: int = Field(0, ge=0, description="channels per layer whose activation is maximised; 0: none")
+    resamples: int = Field(1000, ge=2, description="draws of photographs for intervals")
+
+
 class CompareConfig(Section):
     """How arms are compared over their runs."""
 

@@ -12,6 +12,8 @@ from maskbench.config.analysis import (
     CompareConfig,
     Experiment,
     ExperimentsConfig,
+    ExplainConfig,
+    ExplainMethod,
     FactorsConfig,
     Intervention,
     InterventionsConfig,
@@ -58,6 +60,7 @@ class Config(Section):
     factors: FactorsConfig = FactorsConfig()
     interventions: InterventionsConfig = InterventionsConfig()
     experiments: ExperimentsConfig = ExperimentsConfig()
+    explain: ExplainConfig = ExplainConfig()
     compare: CompareConfig = CompareConfig()
     report: ReportConfig = ReportConfig()
 
@@ -86,6 +89,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train": {"epochs": 2, "gradient_interval": 5},
         "compare": {"resamples": 200, "permutations": 1999},
         "factors": {"folds": 3, "repeats": 2, "resamples": 50},
+        "explain": {"faithfulness_faces": 6, "steps": 4, "folds": 3, "resamples": 50},
     },
     "quick": {},
     "standard": {
@@ -93,6 +97,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "faces": {"input_size": 96},
         "train": {"epochs": 30, "patience": 10},
         "interventions": {"run": get_args(Intervention)},
+        "explain": {"methods": get_args(ExplainMethod)},
     },
     "paper": {
         "seeds": {"count": 10, "vary": "both"},
@@ -100,6 +105,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train": {"epochs": 60, "patience": 15},
         "interventions": {"run": get_args(Intervention)},
         "experiments": {"run": get_args(Experiment)},
+        "explain": {"methods": get_args(ExplainMethod), "faithfulness_faces": 300},
     },
 }
 
