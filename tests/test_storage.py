@@ -1,8 +1,19 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from maskbench.storage import atomic_path, content_key, describe_files, files_match, read_json, read_yaml, write_json
+from maskbench.storage import (
+    atomic_path,
+    content_key,
+    describe_files,
+    files_match,
+    read_arrays,
+    read_json,
+    read_yaml,
+    write_arrays,
+    write_json,
+)
 
 
 def test_a_failed_write_keeps_the_previous_file_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -49,3 +60,21 @@ def test_described_files_match_until_one_changes(tmp_path: Path) -> None:
     assert files_match(tmp_path, described)
     (tmp_path / "b").write_text("owt")  # same size, other content
     assert not files_match(tmp_path, described)
+
+
+def test_arrays_come_back_as_they_were_with_their_names(tmp_path: Path) -> None:
+    maps = np.arange(12, dtype=np.float16).reshape(3, 4).T  # not contiguous
+    write_arrays(tmp_path / "maps.safetensors", {"one": maps, "two": np.zeros(0, np.uint8)}, ["a#0", "ü"])
+    arrays, ids = read_arrays(tmp_path / "maps.safetensors")
+    assert ids == ("a#0", "ü")
+    assert arrays["one"].dtype == np.float16
+    assert np.array_equal(arrays["one"], maps)
+    assert arrays["two"].shape == (0,)
+
+
+def test_missing_and_damaged_arrays_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"gone\.safetensors: missing"):
+        read_arrays(tmp_path / "gone.safetensors")
+    (tmp_path / "torn.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"torn\.safetensors: not readable"):
+        read_arrays(tmp_path / "torn.safetensors")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,16 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskbench.config import (
-    PRESETS,
-    WEIGHTS_NAMES,
-    Config,
-    ConfigError,
-    make_config,
-    merge,
-    parse_setting,
-    read_config_file,
-)
+from maskbench.config import PRESETS, Config, ConfigError, make_config, merge, parse_setting
+from maskbench.options import choose_config, parse_box
 
 if TYPE_CHECKING:
     from maskbench.rundir import RunDir
@@ -90,71 +81,6 @@ def _explain(error: Exception, debug: bool) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     raise error
-
-
-def default_name(source: str) -> str:
-    """A run's name from its data: the last part of a folder's path, made safe for a file name.
-
-    Example:
-        >>> default_name("/data/Face masks!")
-        'Face-masks'
-    """
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).resolve().name).strip("-._")[:80] or "study"
-
-
-def choose_config(
-    base: Path,
-    *,
-    data: str | None,
-    name: str | None,
-    preset: str | None,
-    config_file: Path | None,
-    weights: str | None,
-    settings: list[str] | None,
-    seeds: int | None = None,
-    fresh: bool = False,
-) -> tuple[Config, RunDir]:
-    """The configuration that the options stand for, and the run's folders.
-
-    A run that exists keeps the configuration it has, where the options say nothing else; a
-    configuration file, a preset or `fresh` stands for the whole, so nothing saved is mixed in.
-    """
-    from maskbench.rundir import RunDir
-
-    layers: list[dict[str, Any]] = []
-    if config_file:
-        layers.append(read_config_file(config_file))
-    layers += [parse_setting(text) for text in settings or []]
-    if data:
-        layers.append({"data": {"source": data}})
-    if weights:
-        layers.append({"weights": weights})
-    if seeds:
-        layers.append({"seeds": {"count": seeds}})
-    chosen: dict[str, Any] = {}
-    for layer in layers:
-        chosen = merge(chosen, layer)
-    chosen = with_absolute_paths(chosen)
-    if name:
-        chosen["name"] = name
-    chosen.setdefault("name", default_name(chosen.get("data", {}).get("source", "sample")))
-    folders = RunDir.named(make_config("quick", {"name": chosen["name"]}).name, base)
-    saved = None if fresh or preset or config_file else folders.saved_config()
-    if saved:
-        return make_config(saved.preset, saved.model_dump(mode="json"), chosen), folders
-    in_file = chosen.pop("preset", "quick")
-    return make_config(preset or in_file, chosen), folders
-
-
-def with_absolute_paths(layer: dict[str, Any]) -> dict[str, Any]:
-    """The layer with its paths made absolute, so that a run finds its files from any working directory."""
-    source, weights = layer.get("data"), layer.get("weights")
-    source = source.get("source") if isinstance(source, dict) else None
-    if isinstance(source, str) and source and source not in {"sample", "kaggle"}:
-        layer = merge(layer, {"data": {"source": str(Path(source).expanduser().resolve())}})
-    if isinstance(weights, str) and weights and weights not in WEIGHTS_NAMES:
-        layer = merge(layer, {"weights": str(Path(weights).expanduser().resolve())})
-    return layer
 
 
 def _context(config: Config, folders: RunDir, engine: Engine) -> Context:
@@ -322,6 +248,47 @@ def sample(
         values = merge(values, parse_setting(text))
     generate_sample(directory, sample_params(values), progress=_progress(sys.stdout.isatty())("sample"))
     _say(f"sample written to {directory}")
+
+
+@app.command()
+def explain(
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="a checkpoint (.safetensors), or results/NAME for both arms of a run")
+    ] = None,
+    images: Annotated[list[Path] | None, typer.Argument(metavar="[IMAGE]...", help="photographs of faces")] = None,
+    also: Annotated[list[Path] | None, typer.Option("--with", help="another checkpoint, side by side")] = None,
+    method: Annotated[list[str] | None, typer.Option("--method", help="grad_cam, layer_cam, … (repeatable)")] = None,
+    layer: Annotated[str, typer.Option("--layer", help="whose activations are weighed: any module's name")] = "layer3",
+    class_name: Annotated[str, typer.Option("--class", help="explained: predicted, true, or a name")] = "predicted",
+    box: Annotated[list[str] | None, typer.Option("--box", help="a face: xmin,ymin,xmax,ymax in px")] = None,
+    annotations: Annotated[Path | None, typer.Option("--annotations", help="folder of VOC files with boxes")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="where files go; of a run: what holds results/")] = None,
+    name: RunName = None,
+    setting: Settings = None,
+    debug: Debug = False,
+) -> int:
+    """Look inside: at any photographs with any checkpoint, or, without them, at a run's test faces (--name).
+
+    Photographs: overlays and explanations.csv go to --out (default: explanations/). Without --box or --annotations a
+    whole photograph is taken for one face, so hand in what is cut around it.
+
+    Example: maskbench explain results/mine face.png --method grad_cam --method integrated_gradients
+    """
+    if checkpoint is None:
+        _show_stage("explain", _study(["explain"], out or Path(), False, name=name, data=None, preset=None,
+                                      config_file=None, weights=None, settings=setting))  # fmt: skip
+        return 0
+    from maskbench.stages.explain_files import Wish, explain_files, find_checkpoints
+
+    if not images:
+        raise ConfigError(f"{checkpoint}: name photographs to explain; to look inside a run: --name NAME")
+    wish = Wish(tuple(method or ("grad_cam",)), layer, class_name, tuple(map(parse_box, box or [])), annotations)
+    checkpoints = [file for path in (checkpoint, *(also or [])) for file in find_checkpoints(path)]
+    folder = out or Path("explanations")
+    table, problems = explain_files(checkpoints, images, wish, folder, _say, _progress(sys.stdout.isatty())("faces"))
+    if len(table):
+        _say(f"explanations: {folder / 'explanations.csv'}")
+    return 1 if problems else 0
 
 
 @app.command()

@@ -12,12 +12,14 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 
 @contextmanager
@@ -95,6 +97,43 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], ids: Sequence[str] = ()) -> None:
+    """Write named arrays as one safetensors file.
+
+    Args:
+        path: `….safetensors`.
+        arrays: any shapes and number types; made contiguous.
+        ids: names of the arrays' first axis, kept with them.
+
+    Raises:
+        OSError: it cannot be written; an existing file survives.
+    """
+    from safetensors.numpy import save_file
+
+    with atomic_path(path) as temporary:
+        whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        save_file(whole, temporary, metadata={"ids": json.dumps(list(ids), ensure_ascii=False)})
+
+
+def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Arrays and ids that `write_arrays` wrote.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is damaged; names it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: missing; run the stage that writes it first")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            return arrays, tuple(json.loads(file.metadata()["ids"]))
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not readable ({error})") from error
 
 
 def sha256_file(path: Path) -> str:

@@ -67,13 +67,23 @@ class Drawing:
             OSError: a file cannot be written.
         """
         written = []
-        with mpl.rc_context(RC):  # type: ignore[arg-type]
-            for kind, metadata in _METADATA.items():
-                path = Path(folder) / f"{self.name}.{kind}"
-                with atomic_path(path) as temporary:
-                    self.figure.savefig(temporary, dpi=dpi, format=kind, metadata=metadata)
-                written.append(path)
+        for kind in _METADATA:
+            path = Path(folder) / f"{self.name}.{kind}"
+            self._write(path, kind, dpi)
+            written.append(path)
         return written
+
+    def save_png(self, path: Path, dpi: int = 130) -> None:
+        """Write one PNG under any name, whole or not at all.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._write(path, "png", dpi)
+
+    def _write(self, path: Path, kind: str, dpi: int) -> None:
+        with mpl.rc_context(RC), atomic_path(path) as temporary:  # type: ignore[arg-type]
+            self.figure.savefig(temporary, dpi=dpi, format=kind, metadata=_METADATA[kind])
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:

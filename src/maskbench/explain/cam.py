@@ -1,0 +1,293 @@
+"""Attribution maps: which parts of a face a model's answer rests on. A new method is one entry of `METHODS`.
+
+Maps are never scaled per face: their magnitudes stay comparable between faces, classes and arms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from maskbench.explain.hooks import named_layer, preserved
+from maskbench.models.execution import Execution
+from maskbench.seeding import generator
+
+#: Faces that Score-CAM asks the model about at once.
+_SCORE_BATCH = 128
+#: Points on the path of integrated gradients; Sundararajan et al. 2017 find 20 to 300 enough.
+PATH_STEPS = 20
+#: Side and stride of the occluding square as shares of the view's.
+OCCLUDER, STRIDE = 4, 8
+#: Noisy baselines of GradientSHAP per face, and the noise's standard deviation in normalised values.
+SHAP_SAMPLES, SHAP_NOISE = 8, 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a method is given.
+
+    Attributes:
+        model: in evaluation mode, its parameters without gradients.
+        images: float32 (B, 3, S, S), normalised.
+        targets: int64 (B,), the class explained.
+        layer: whose activations are weighed.
+        seed: of what a method draws.
+    """
+
+    model: nn.Module
+    images: Tensor
+    targets: Tensor
+    layer: nn.Module
+    seed: int
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to explain.
+
+    Attributes:
+        name: key.
+        label: for people.
+        source: paper.
+        uses_layer: weighs a layer's activations; False: works on the input.
+        uses_class: the map depends on the class that is explained.
+        run: (B, h, w) of any size; negative evidence is clipped afterwards.
+    """
+
+    name: str
+    label: str
+    source: str
+    uses_layer: bool
+    uses_class: bool
+    run: Callable[[Batch], Tensor]
+
+
+def attribution_maps(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    method: str,
+    *,
+    layer: str = "layer3",
+    execution: Execution | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Maps of many faces.
+
+    Args:
+        model: on the device of `images`; left exactly as it was.
+        images: float32 (M, 3, S, S), normalised.
+        targets: int64 (M,), the class explained for each face.
+        method: a key of `METHODS` or `BASELINES`.
+        layer: name of the layer whose activations class activation maps weigh.
+        execution: precision and layout; None: float32. A model that predicts in bfloat16 is explained in it.
+        batch_size: faces at once.
+        seed: of what a method draws.
+        progress: called with faces done and in all.
+
+    Returns:
+        float32 (M, S, S) on the CPU, ≥ 0: evidence for the class, in the method's own unit; coarse maps are
+        enlarged bilinearly. Evidence against it is clipped, as Grad-CAM does (Selvaraju 2017, eq. 2).
+
+    Raises:
+        ValueError: unknown method or layer, or not a target for each face.
+    """
+    chosen = (METHODS | BASELINES).get(method)
+    if chosen is None:
+        raise ValueError(f"method {method!r}: choose among {', '.join(METHODS | BASELINES)}")
+    if len(images) != len(targets):
+        raise ValueError(f"{len(images)} faces and {len(targets)} targets: one for each")
+    module, side, parts = named_layer(model, layer) if chosen.uses_layer else model, images.shape[-1], []
+    if execution is not None:
+        images = execution.arrange(images)
+    with preserved(model), execution.autocast() if execution else nullcontext():
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            maps = chosen.run(Batch(model, images[part], targets[part], module, seed + start))
+            maps = F.interpolate(maps.detach().float().clamp_min(0)[:, None], (side, side), mode="bilinear")
+            parts.append(maps[:, 0].cpu())
+            if progress:
+                progress(min(start + batch_size, len(images)), len(images))
+    return torch.cat(parts) if parts else torch.zeros(0, side, side)
+
+
+def scores_of(logits: Tensor, targets: Tensor) -> Tensor:
+    """(B,) logits of the explained classes: gradients of logits do not vanish where a model is sure."""
+    return logits.gather(1, targets[:, None])[:, 0]
+
+
+def _activations_and_gradients(batch: Batch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(B, C, h, w) each, of the layer; of all faces in one pass, for faces do not depend on each other here."""
+    kept: list[Tensor] = []
+
+    def begin_here(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        # The graph starts at the layer, so nothing before it is differentiated. The copy that goes on may be
+        # changed in place by what follows.
+        kept.append(output.detach().requires_grad_())
+        return kept[-1].clone()
+
+    handle = batch.layer.register_forward_hook(begin_here)
+    try:
+        with torch.enable_grad():
+            scores = scores_of(batch.model(batch.images), batch.targets)
+            if len(kept) != 1:
+                raise ValueError("the layer is used more than once, or not at all, in a forward pass")
+            (gradient,) = torch.autograd.grad(scores.sum(), kept)
+    finally:
+        handle.remove()
+    return kept[0].detach().float().cpu().numpy(), gradient.float().cpu().numpy()
+
+
+def _weighed(name: str) -> Callable[[Batch], Tensor]:
+    """A method of the package `grad-cam`: its weighing of activations, without its scaling of every map to [0, 1]."""
+
+    def run(batch: Batch) -> Tensor:
+        import pytorch_grad_cam
+
+        activations, gradients = _activations_and_gradients(batch)
+        # Only the weighing is wanted: the package's own passes and hooks are left out.
+        weigher = object.__new__(getattr(pytorch_grad_cam, name))
+        weigher.activations_and_grads = _NoHooks()
+        found = weigher.get_cam_image(None, batch.layer, None, activations, gradients, False)
+        return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32))
+
+    return run
+
+
+class _NoHooks:
+    """Stands where the package keeps hooks; there are none to release."""
+
+    def release(self) -> None:
+        """Nothing to do."""
+
+
+def _eigen_cam(batch: Batch) -> Tensor:
+    """The package's projection on the first principal component, whose sign is arbitrary: turned to where activity is.
+
+    Without that a map may show the background of what it should show.
+    """
+    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
+
+    with torch.no_grad():
+        activations = _activations(batch)
+    maps = np.asarray(get_2d_projection(activations.copy()), dtype=np.float32)  # it centres its argument in place
+    activity = activations.mean(axis=1)
+    sign = np.array([np.corrcoef(one.ravel(), other.ravel())[0, 1] for one, other in zip(maps, activity, strict=True)])
+    return torch.from_numpy(maps * np.where(np.nan_to_num(sign) < 0, -1, 1)[:, None, None].astype(np.float32))
+
+
+def _activations(batch: Batch) -> NDArray[np.float32]:
+    kept: list[Tensor] = []
+    handle = batch.layer.register_forward_hook(lambda _module, _inputs, output: kept.append(output.detach().clone()))
+    try:
+        batch.model(batch.images)
+    finally:
+        handle.remove()
+    return np.asarray(kept[0].float().cpu().numpy())
+
+
+@torch.no_grad()
+def _score_cam(batch: Batch) -> Tensor:
+    """Channels weighed by the softmax of the class's score when only what they mark is shown; in batches.
+
+    The package does the same face by face with a progress bar of its own; the test compares them.
+    """
+    activations, size = torch.from_numpy(_activations(batch)).to(batch.images.device), batch.images.shape[-2:]
+    maps = []
+    for image, target, channels in zip(batch.images, batch.targets, activations, strict=True):
+        masks = F.interpolate(channels[None], size, mode="bilinear", align_corners=True)[0]
+        low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
+        masks = (masks - low) / (high - low + 1e-8)
+        scores = [batch.model(image * part[:, None])[:, target] for part in torch.split(masks, _SCORE_BATCH)]
+        weights = torch.cat(scores).float().softmax(dim=0)
+        maps.append((weights[:, None, None] * channels).sum(dim=0))
+    return torch.stack(maps)
+
+
+def _integrated_gradients(batch: Batch) -> Tensor:
+    """From the mean colour, which is 0 after normalisation; channels added up."""
+    from captum.attr import IntegratedGradients
+
+    found = IntegratedGradients(batch.model).attribute(
+        batch.images, target=batch.targets, n_steps=PATH_STEPS, internal_batch_size=max(64, len(batch.images))
+    )
+    return torch.as_tensor(found.sum(dim=1))
+
+
+def _occlusion(batch: Batch) -> Tensor:
+    """What a grey square costs the class, averaged over the squares that cover a pixel."""
+    from captum.attr import Occlusion
+
+    side = batch.images.shape[-1]
+    window, stride = max(1, side // OCCLUDER), max(1, side // STRIDE)
+    with torch.no_grad():
+        found = Occlusion(batch.model).attribute(
+            batch.images, target=batch.targets, sliding_window_shapes=(3, window, window),
+            strides=(3, stride, stride), baselines=0,
+        )  # fmt: skip
+    return torch.as_tensor(found.sum(dim=1))
+
+
+def _gradient_shap(batch: Batch) -> Tensor:
+    """Expected gradients between noisy faces and grey ones; the noise is drawn from a generator of its own."""
+    from captum.attr import GradientShap
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(batch.seed)
+        state = np.random.get_state()  # noqa: NPY002 - Captum draws from NumPy's global state
+        np.random.seed(batch.seed % 2**32)  # noqa: NPY002
+        try:
+            found = GradientShap(batch.model).attribute(
+                batch.images, baselines=torch.zeros_like(batch.images[:1]), target=batch.targets,
+                n_samples=SHAP_SAMPLES, stdevs=SHAP_NOISE,
+            )  # fmt: skip
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+    return torch.as_tensor(found.sum(dim=1))
+
+
+def _random(batch: Batch) -> Tensor:
+    """Noise as coarse as the layer's maps."""
+    with torch.no_grad():
+        shape = _activations(batch).shape
+    return torch.rand(shape[0], *shape[2:], generator=generator(batch.seed, "random map"))
+
+
+def _centre(batch: Batch) -> Tensor:
+    """A Gaussian at the middle: where a face is cut out, the middle is a good guess."""
+    side = batch.images.shape[-1]
+    along = torch.exp(-0.5 * ((torch.arange(side) - (side - 1) / 2) / (side / 4)) ** 2)
+    return torch.outer(along, along).expand(len(batch.images), side, side)
+
+
+def _table(*methods: Method) -> dict[str, Method]:
+    return {method.name: method for method in methods}
+
+
+METHODS: dict[str, Method] = _table(
+    Method("grad_cam", "Grad-CAM", "Selvaraju et al. 2017", True, True, _weighed("GradCAM")),
+    Method("grad_cam_pp", "Grad-CAM++", "Chattopadhay et al. 2018", True, True, _weighed("GradCAMPlusPlus")),
+    Method("layer_cam", "LayerCAM", "Jiang et al. 2021", True, True, _weighed("LayerCAM")),
+    Method("hires_cam", "HiResCAM", "Draelos & Carin 2020", True, True, _weighed("HiResCAM")),
+    Method("eigen_cam", "EigenCAM", "Muhammad & Yeasin 2020", True, False, _eigen_cam),
+    Method("score_cam", "Score-CAM", "Wang et al. 2020", True, True, _score_cam),
+    Method(
+        "integrated_gradients", "Integrated Gradients", "Sundararajan et al. 2017", False, True, _integrated_gradients
+    ),
+    Method("occlusion", "Occlusion", "Zeiler & Fergus 2014", False, True, _occlusion),
+    Method("gradient_shap", "GradientSHAP", "Lundberg & Lee 2017; Erion et al. 2021", False, True, _gradient_shap),
+)
+#: Maps that know nothing of the model: what any method has to beat.
+BASELINES: dict[str, Method] = _table(
+    Method("random", "random map", "", True, False, _random),
+    Method("centre", "centre of the face", "", False, False, _centre),
+)
