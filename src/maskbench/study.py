@@ -78,11 +78,17 @@ STAGES: dict[str, Stage] = {
             weights_state,
         ),
         Stage(
+            "explain",
+            ("audit", "split", "train", "evaluate"),
+            ("faces", "arms", "seeds", "split", "explain"),
+            _in("explain", "explain"),
+        ),
+        Stage(
             "compare", ("audit", "train", "evaluate"), ("arms", "seeds", "split", "compare"), _in("compare", "compare")
         ),
         Stage(
             "report",
-            ("audit", "eda", "split", "train", "evaluate", "factors", "intervene", "experiments", "compare"),
+            ("audit", "eda", "split", "train", "evaluate", "factors", "intervene", "experiments", "explain", "compare"),
             ("report",),
             _in("results", "report"),
         ),
@@ -123,7 +129,7 @@ def outside_state(stage: Stage, context: Context) -> str:
 
 
 #: Sections that say what is asked of trained models and how it is shown: a finished study takes more questions.
-OPEN_SECTIONS = frozenset({"factors", "interventions", "experiments", "compare", "report"})
+OPEN_SECTIONS = frozenset({"factors", "interventions", "experiments", "explain", "compare", "report"})
 
 
 def used_sections(folders: RunDir) -> set[str]:

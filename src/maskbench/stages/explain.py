@@ -2,7 +2,182 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-Floats = NDArray[np.float32]
+import pandas as pd
+
+from maskbench import schemas
+from maskbench.config import ConfigError
+from maskbench.schemas import write_table
+from maskbench.schemas.failures import FAILURE_TABLES, LABEL_ISSUES
+from maskbench.schemas.faithfulness import (
+    FAITHFULNESS,
+    FAITHFULNESS_CURVES,
+    FAITHFULNESS_SUMMARY,
+    MAP_FEATURE_TABLE,
+)
+from maskbench.schemas.mistakes import MISTAKE_TABLES
+from maskbench.schemas.representations import LAYER_STATISTICS, REPRESENTATION_TABLES
+from maskbench.stages.context import Context, dataset_root
+from maskbench.stages.inside import Look, Study, initial_features, look_inside
+from maskbench.stages.jobs import split_of_run
+from maskbench.stages.pictures import write_pictures
+from maskbench.storage import read_json, write_json
+
+#: Tables without a CSV beside them: a row per face, method and measure.
+LONG = frozenset({"faithfulness"})
+Tables = dict[str, tuple[pd.DataFrame, Any]]
+
+
+def explain(context: Context) -> list[Path]:
+    """Look inside every best checkpoint, on the test faces of its run."""
+    folder, study = context.folders.stage("explain"), Study.read(context)
+    looks: list[Look] = []
+    for seed in context.config.seeds.numbers():
+        looks += look_inside(study, seed, true_masks(context))
+        context.notify(f"looked inside the models of run {seed}")
+    answers: dict[str, Any] = {}
+    tables = _trust(context, looks, answers) | _mistakes(context, study, looks, answers)
+    tables |= _representations(context, looks, answers) | _failures(context, study, looks, answers)
+    written = []
+    for name, (table, schema) in tables.items():
+        path, csv = folder / f"{name}.parquet", name not in LONG
+        write_table(path, table, schema, csv=csv)
+        written += [path, *([path.with_suffix(".csv")] if csv else [])]
+    write_json(folder / "answers.json", answers)
+    pictures = write_pictures(folder, study, [look for look in looks if look.seed == looks[0].seed], tables)
+    return [*written, *pictures, folder / "answers.json"]
+
+
+def true_masks(context: Context) -> dict[str, list[list[float]]] | None:
+    """Outline of every face's mask, px of the photograph, where the dataset knows them (the generated sample does)."""
+    path = dataset_root(context) / "masks.json"
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: holds a {type(found).__name__}, not an outline per face")
+    return found
+
+
+def _trust(context: Context, looks: Sequence[Look], answers: dict[str, Any]) -> Tables:
+    """How far maps can be trusted."""
+    from maskbench.comparison.faithfulness import faithfulness_sentences, faithfulness_summary
+    from maskbench.explain.cam import BASELINES, METHODS
+
+    table = pd.concat([look.faithfulness.table for look in looks], ignore_index=True)
+    curves = pd.concat([look.faithfulness.curves for look in looks], ignore_index=True)
+    labels = {name: method.label for name, method in (METHODS | BASELINES).items()}
+    summary = faithfulness_summary(
+        table, labels, list(BASELINES), resamples=context.config.explain.resamples, seed=context.config.split.seed
+    )
+    answers["faithfulness"] = list(faithfulness_sentences(summary))
+    return {
+        "faithfulness": (table, FAITHFULNESS),
+        "faithfulness_curves": (curves, FAITHFULNESS_CURVES),
+        "faithfulness_summary": (summary, FAITHFULNESS_SUMMARY),
+    }
+
+
+def _mistakes(context: Context, study: Study, looks: Sequence[Look], answers: dict[str, Any]) -> Tables:
+    """Question 3."""
+    from maskbench.comparison.mistakes import mistake_models, mistakes_answer, probability_features
+    from maskbench.explain.map_features import MAP_FEATURES
+
+    features = pd.concat([look.map_features for look in looks], ignore_index=True)
+    test = study.predictions[study.predictions["split"] == "test"]
+    table = probability_features(test, context.classes()).merge(
+        features.drop(columns="image_id"), on=["arm", "seed", "face_id"], validate="one_to_one"
+    )
+    names = list(MAP_FEATURES)
+    if features["arm_agreement"].notna().any():
+        names.append("arm_agreement")
+    config = context.config.explain
+    found = mistake_models(table, names, folds=config.folds, resamples=config.resamples, seed=context.config.split.seed)
+    answers["question3"] = asdict(mistakes_answer(found))
+    parts = {f"mistake_{name}": (getattr(found, name), schema) for name, schema in MISTAKE_TABLES.items()}
+    return {"map_features": (features, MAP_FEATURE_TABLE), **parts}
+
+
+def _representations(context: Context, looks: Sequence[Look], answers: dict[str, Any]) -> Tables:
+    """What the layers see; embeddings of the first run, everything else of all."""
+    from maskbench.comparison.representations import (
+        cka_table,
+        embedding_tables,
+        probe_table,
+        representation_sentences,
+        separation_table,
+    )
+    from maskbench.explain.features import DEPTHS, PENULTIMATE
+
+    config, seed = context.config.explain, context.config.split.seed
+    runs = [look.features for look in looks]
+    shown = [
+        embedding_tables(run, PENULTIMATE, perplexity=config.perplexity, seed=seed)
+        for run in runs
+        if run.seed == runs[0].seed
+    ]
+    tables = {name: pd.concat([part[name] for part in shown], ignore_index=True) for name in shown[0]}
+    probes = [probe_table(run, neighbours=config.neighbours, resamples=config.resamples, seed=seed) for run in runs]
+    tables |= {
+        "cka": cka_table(runs),
+        "probes": pd.concat(probes, ignore_index=True),
+        "separation": pd.concat([separation_table(run) for run in runs], ignore_index=True),
+    }
+    arms = [arm.name for arm in context.config.arms]
+    answers["representations"] = list(representation_sentences(tables["cka"], tables["probes"], arms, list(DEPTHS)))
+    statistics = pd.concat([look.statistics for look in looks], ignore_index=True)[list(LAYER_STATISTICS.columns)]
+    found: Tables = {name: (table, REPRESENTATION_TABLES[name]) for name, table in tables.items()}
+    return {**found, "layer_statistics": (statistics, LAYER_STATISTICS)}
+
+
+def _failures(context: Context, study: Study, looks: Sequence[Look], answers: dict[str, Any]) -> Tables:
+    """What goes wrong, what lies near it, and which labels to look at again."""
+    from maskbench.comparison.failures import (
+        confusion_pairs,
+        failures_table,
+        neighbours_sentence,
+        neighbours_table,
+        prototypes_table,
+    )
+    from maskbench.explain.features import PENULTIMATE
+
+    classes, config = context.classes(), context.config.explain
+    test = study.predictions[study.predictions["split"] == "test"]
+    near = [neighbours_table(look.features, PENULTIMATE, look.train_ids, config.neighbours) for look in looks]
+    tables = {
+        "failures": failures_table(test, classes, config.gallery),
+        "confusion_pairs": confusion_pairs(test, classes),
+        "prototypes": pd.concat(
+            [prototypes_table(look.features, PENULTIMATE, classes, config.gallery) for look in looks],
+            ignore_index=True,
+        ),
+        "neighbours": schemas.concat_tables(near),
+    }
+    arms = [arm.name for arm in context.config.arms]
+    answers["failures"] = [text for arm in arms if (text := neighbours_sentence(tables["neighbours"], arm))]
+    issues, answers["labels"] = _labels(context, study)
+    found: Tables = {name: (table, FAILURE_TABLES[name]) for name, table in tables.items()}
+    return {**found, "label_issues": (issues, LABEL_ISSUES)}
+
+
+def _labels(context: Context, study: Study) -> tuple[pd.DataFrame, str]:
+    """Labels that a classifier doubts which has not seen their photograph."""
+    from maskbench.comparison.label_errors import held_out_probabilities, label_sentence, suspected_labels
+
+    features, faces = initial_features(study), study.faces
+    if features is None:
+        return schemas.empty_table(LABEL_ISSUES), "Labels were not checked: no arm starts from pretrained weights."
+    held_out = held_out_probabilities(
+        features, faces["label"], faces["image_id"], context.classes(), folds=context.config.explain.folds,
+        seed=context.config.split.seed,
+    )  # fmt: skip
+    images = context.table("audit", "images", schemas.IMAGES).set_index("image_id")["file"]
+    sides = split_of_run(context, context.config.seeds.numbers()[0])["split"]
+    issues = suspected_labels(
+        held_out, faces, images.loc[faces["image_id"]].reset_index(drop=True), sides, context.classes()
+    )
+    return issues, label_sentence(held_out, issues, len(faces))

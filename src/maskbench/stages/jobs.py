@@ -183,12 +183,17 @@ def run_job(job: Job, notify: Callable[[str], None], progress: bool = False) -> 
         context.classes(),
         {name: found[name] for name in TRAINING_PACKAGES},
     )
-    fit_arm(inputs, job.config, job.arm, job.seed, _weights(job), job.folder, notify=notify, progress=progress)
+    fit_arm(inputs, job.config, job.arm, job.seed, initial_weights(job), job.folder, notify=notify, progress=progress)
     record = read_json(job.folder / "job.json")
     write_json(job.folder / "job.json", record | {"outputs": describe_files(job.folder, list(JOB_FILES))})
 
 
-def _weights(job: Job) -> LoadedWeights | None:
+def initial_weights(job: Job) -> LoadedWeights | None:
+    """What an arm starts from; None: a random start.
+
+    Raises:
+        RunError: they are not those that the study began with.
+    """
     if not job.weights:
         return None
     loaded = _load_weights(job.weights)

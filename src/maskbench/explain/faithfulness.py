@@ -1,0 +1,301 @@
+"""How far maps can be trusted: what happens to the answer, the map and its place when something is changed.
+
+Nothing here looks at a map and finds it plausible. Every measure is also taken for maps that know nothing of the
+model (`cam.BASELINES`): what a method says has to be more than they say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor, nn
+
+from maskbench.data.boxes import BOX_COLUMNS
+from maskbench.data.transforms import Preprocess
+from maskbench.explain.cam import BASELINES, attribution_maps
+from maskbench.explain.map_features import correlation, energy_share, peaks
+from maskbench.explain.regions import box_masks, boxes_in_view, lower_half_masks, polygon_masks
+from maskbench.models.execution import Execution
+from maskbench.models.registry import HEAD_STD, build_model, head_of
+from maskbench.schemas.faithfulness import FAITHFULNESS, FAITHFULNESS_CURVES
+from maskbench.seeding import derive_seed, generator
+from maskbench.training.checkpoint import execution_of, preprocess_of
+
+#: Views shifted by this share of the side test whether a map moves with the face: 4 px of 64.
+SHIFT = 1 / 16
+#: Standard deviation of the blur that insertion starts from, in sides (Petsiuk 2018 blur until nothing is recognised).
+BLUR = 1 / 8
+_BATCH = 256
+
+Floats = NDArray[np.float64]
+Predict = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """What was measured in one model.
+
+    Attributes:
+        table: `schemas.faithfulness.FAITHFULNESS`, a row per face, method and measure.
+        curves: `schemas.faithfulness.FAITHFULNESS_CURVES`.
+    """
+
+    table: pd.DataFrame
+    curves: pd.DataFrame
+
+
+def measure_faithfulness(
+    model: nn.Module,
+    record: dict[str, Any],
+    canvases: Tensor,
+    faces: pd.DataFrame,
+    methods: Sequence[str],
+    *,
+    polygons: Sequence[Sequence[Sequence[float]]] | None = None,
+    layer: str,
+    steps: int = 10,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Faithfulness:
+    """Measure methods, and maps that know nothing, on the same faces.
+
+    Args:
+        model: from `load_checkpoint`, on its device; left as it was.
+        record: the checkpoint's.
+        canvases: uint8 (M, 3, C, C).
+        faces: `schemas.FACES`, their M rows.
+        methods: keys of `cam.METHODS`.
+        polygons: the true mask of each face, px of the photograph, where it is known; empty: no mask.
+        layer: whose activations class activation maps weigh.
+        steps: of deletion and insertion.
+        seed: of ties, randomised weights, and what methods draw.
+        progress: called with methods done and in all.
+
+    Returns:
+        Measures of the predicted class's maps: `deletion`, `insertion` (areas under the probability); `pointing_…`
+        (1 where the peak lies inside), `energy_…`, `iou_…` for the region `lower` (half of the face) and `mask` (true
+        outline); `stability_shift`, `stability_mirror` (correlation of the map with that of the moved face, moved
+        back); `similarity_random`, `similarity_head` (rank correlation with the map after all weights, or the head's,
+        were randomised).
+
+    Source:
+        Petsiuk, Das & Saenko 2018 (RISE, deletion and insertion); Zhang et al. 2018 (pointing game); Wang et al. 2020
+        (energy); Adebayo et al. 2018 (parameter randomisation).
+    """
+    probe = _Probe.of(model, record, canvases, layer, seed)
+    regions = _regions(faces, record, polygons)
+    flat = {"arm": record["arm"], "seed": int(record["seed"])}
+    rows, curves = [], []
+    names = [*methods, *BASELINES]
+    for done, method in enumerate(names, start=1):
+        maps = probe.maps(probe.model, probe.images, method)
+        curve = deletion_insertion(
+            probe.predict, probe.images, probe.blurred(), torch.from_numpy(maps), probe.targets, steps=steps, seed=seed
+        )
+        areas = np.asarray(np.trapezoid(curve, dx=1 / steps, axis=2))  # (M, 2)
+        measured = {
+            "deletion": areas[:, 0],
+            "insertion": areas[:, 1],
+            **{f"{kind}_{name}": value for name, region in regions.items() for kind, value in _place(maps, region)},
+            **probe.stability(maps, method),
+            **probe.randomisation(maps, method),
+        }
+        rows += [_rows(faces, values, {**flat, "method": method, "measure": name}) for name, values in measured.items()]
+        curves.append(_curve_rows(curve, {**flat, "method": method}, steps))
+        if progress:
+            progress(done, len(names))
+    table = pd.concat(rows, ignore_index=True)[list(FAITHFULNESS.columns)]
+    return Faithfulness(table, pd.concat(curves, ignore_index=True)[list(FAITHFULNESS_CURVES.columns)])
+
+
+def deletion_insertion(
+    predict: Predict, images: Tensor, blurred: Tensor, maps: Tensor, targets: Tensor, *, steps: int, seed: int = 0
+) -> Floats:
+    """Probability of the explained class while pixels are taken away, or given, in the order of the map.
+
+    Deletion sets pixels to the mean colour, 0 after normalisation; insertion starts from the blurred face. Pixels of
+    equal importance come in a random order: in reading order, a map's zeros would be taken away from above.
+
+    Args:
+        predict: float (B, 3, S, S) -> probabilities (B, K).
+        images: float (M, 3, S, S).
+        blurred: what insertion starts from, likewise.
+        maps: (M, S, S).
+        targets: int64 (M,).
+        steps: equal shares of the pixels; at least 1.
+        seed: of the order of equals.
+
+    Returns:
+        (M, 2, steps + 1): deletion and insertion, from nothing changed to everything.
+
+    Source:
+        Petsiuk, Das & Saenko, RISE, BMVC 2018, section 4.
+    """
+    count, pixels = len(maps), maps.shape[-1] ** 2
+    shuffled = torch.randperm(pixels, generator=generator(seed, "ties"))
+    order = shuffled[maps.flatten(1)[:, shuffled].argsort(dim=1, descending=True, stable=True)]
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(pixels).expand(count, pixels))
+    rank = rank.view(count, 1, *maps.shape[1:]).to(images.device)
+    found = np.empty((count, 2, steps + 1))
+    for step in range(steps + 1):
+        reached = rank < round(pixels * step / steps)  # (M, 1, S, S)
+        for kind, changed in enumerate((images * ~reached, torch.where(reached, images, blurred))):
+            probs = torch.cat([predict(part) for part in torch.split(changed, _BATCH)])
+            found[:, kind, step] = probs.gather(1, targets[:, None])[:, 0].double().cpu().numpy()
+    return found
+
+
+def randomised(model: nn.Module, record: dict[str, Any], seed: int, *, head_only: bool) -> nn.Module:
+    """A copy with weights drawn anew: all of them, or those of the head.
+
+    Source:
+        Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018, section 3.
+    """
+    fresh, _ = build_model(
+        record["implementation"], len(record["classes"]), seed=derive_seed(seed, "sanity"), loaded=None
+    )
+    if head_only:
+        fresh.load_state_dict(model.state_dict())
+        head = head_of(fresh)
+        with torch.no_grad():
+            head.weight.normal_(std=HEAD_STD, generator=generator(seed, "sanity head"))
+            head.bias.zero_()
+    return execution_of(record).place(fresh).eval()
+
+
+def rank_correlation(one: Floats, other: Floats) -> Floats:
+    """(M,) Spearman's correlation over pixels of each pair of maps; NaN where one of them is constant."""
+    ranks = [stats.rankdata(part.reshape(len(part), -1), axis=1)[:, None, :] for part in (one, other)]
+    return correlation(*ranks)
+
+
+def top_iou(maps: Floats, regions: NDArray[np.bool_]) -> Floats:
+    """(M,) intersection over union of a region with as many of the map's largest pixels; NaN where nothing is."""
+    found = np.full(len(maps), np.nan)
+    for row, (heat, region) in enumerate(zip(maps, regions, strict=True)):
+        wanted = int(region.sum())
+        if wanted and heat.max() > 0:
+            top = np.argsort(-heat, axis=None, kind="stable")[:wanted]
+            inside = int(region.ravel()[top].sum())
+            found[row] = inside / (2 * wanted - inside)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Probe:
+    """A model with the faces it is probed on."""
+
+    model: nn.Module
+    record: dict[str, Any]
+    canvases: Tensor
+    images: Tensor
+    targets: Tensor
+    layer: str
+    seed: int
+    preprocess: Preprocess
+    execution: Execution
+
+    @classmethod
+    def of(cls, model: nn.Module, record: dict[str, Any], canvases: Tensor, layer: str, seed: int) -> _Probe:
+        preprocess, execution = preprocess_of(record), execution_of(record)
+        placed = canvases.to(execution.device)
+        images = execution.arrange(preprocess.view(placed))
+        probe = cls(model, record, placed, images, torch.empty(0), layer, seed, preprocess, execution)
+        targets = torch.cat([probe.predict(part).argmax(dim=1) for part in torch.split(images, _BATCH)])
+        return cls(model, record, placed, images, targets, layer, seed, preprocess, execution)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Probabilities (B, K), of the face as it is, without its mirror image."""
+        with torch.no_grad(), self.execution.autocast():
+            logits: Tensor = self.model(self.execution.arrange(images))
+            return logits.float().softmax(dim=1)
+
+    def maps(self, model: nn.Module, images: Tensor, method: str) -> Floats:
+        """(M, S, S) for the class that the model predicts of the face as it is."""
+        found = attribution_maps(
+            model, images, self.targets, method, layer=self.layer, execution=self.execution, seed=self.seed
+        )
+        return np.asarray(found.numpy(), dtype=float)
+
+    def blurred(self) -> Tensor:
+        """The faces, blurred until only colours are left."""
+        sigma = BLUR * self.images.shape[-1]
+        along = torch.arange(-int(2 * sigma), int(2 * sigma) + 1, device=self.images.device)
+        kernel = torch.exp(-0.5 * (along / sigma) ** 2)
+        kernel = (kernel / kernel.sum()).expand(3, 1, -1)
+        padded = F.pad(self.images, (len(along) // 2,) * 4, mode="replicate")
+        return F.conv2d(F.conv2d(padded, kernel[:, :, None, :], groups=3), kernel[:, :, :, None], groups=3)
+
+    def stability(self, maps: Floats, method: str) -> dict[str, Floats]:
+        """Correlation with the maps of shifted and of mirrored faces, moved back."""
+        side, border = maps.shape[-1], (self.canvases.shape[-1] - maps.shape[-1]) // 2
+        step = min(border, max(1, round(side * SHIFT)))
+        place = slice(border + step, border + step + side)
+        moved = self.preprocess.normalise(self.canvases[:, :, place, place].float() / 255)
+        shifted = self.maps(self.model, self.execution.arrange(moved), method)
+        mirrored = self.maps(self.model, self.execution.arrange(self.images.flip(-1)), method)[..., ::-1]
+        return {
+            "stability_shift": correlation(maps[:, step:, step:], shifted[:, : side - step, : side - step]),
+            "stability_mirror": correlation(maps, mirrored),
+        }
+
+    def randomisation(self, maps: Floats, method: str) -> dict[str, Floats]:
+        """Rank correlation with the maps of models whose weights were randomised."""
+        found = {}
+        for name, head_only in (("similarity_random", False), ("similarity_head", True)):
+            other = randomised(self.model, self.record, self.seed, head_only=head_only)
+            found[name] = rank_correlation(maps, self.maps(other, self.images, method))
+        return found
+
+
+def _regions(
+    faces: pd.DataFrame, record: dict[str, Any], polygons: Sequence[Sequence[Sequence[float]]] | None
+) -> dict[str, NDArray[np.bool_]]:
+    size, margin = int(record["preprocess"]["input_size"]), float(record["preprocess"]["margin"])
+    boxes = faces[BOX_COLUMNS].to_numpy(dtype=float)
+    found = {"lower": lower_half_masks(boxes_in_view(boxes, margin, size), size)}
+    if polygons is not None:
+        found["mask"] = polygon_masks(polygons, boxes, margin, size)
+    return found
+
+
+def face_regions(faces: pd.DataFrame, record: dict[str, Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(N, S, S) each: the lower half of each face's box in the model's view, and the whole box."""
+    size, margin = int(record["preprocess"]["input_size"]), float(record["preprocess"]["margin"])
+    view = boxes_in_view(faces[BOX_COLUMNS].to_numpy(dtype=float), margin, size)
+    return lower_half_masks(view, size), box_masks(view, size)
+
+
+def _place(maps: Floats, regions: NDArray[np.bool_]) -> Iterator[tuple[str, Floats]]:
+    side = maps.shape[-1]
+    x, y = peaks(maps)
+    defined = np.isfinite(x) & regions.any(axis=(1, 2))
+    column, row = (np.clip(np.nan_to_num(part) * side, 0, side - 1).astype(int) for part in (x, y))
+    inside = regions[np.arange(len(maps)), row, column].astype(float)
+    yield "pointing", np.where(defined, inside, np.nan)
+    yield "energy", energy_share(maps, regions)
+    yield "iou", top_iou(maps, regions)
+
+
+def _rows(faces: pd.DataFrame, values: Floats, facts: dict[str, Any]) -> pd.DataFrame:
+    """Rows of one method and measure; a measure that nothing can be said of has its reason."""
+    reason = "the region is empty" if facts["measure"].endswith(("_lower", "_mask")) else "a map is constant"
+    reasons = np.where(np.isfinite(values), "", f"{reason} or the map is zero" if "region" in reason else reason)
+    ids = {"face_id": faces["face_id"].to_numpy(), "image_id": faces["image_id"].to_numpy()}
+    return pd.DataFrame({**facts, **ids, "value": values, "reason": reasons})
+
+
+def _curve_rows(curve: Floats, facts: dict[str, Any], steps: int) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame({**facts, "kind": kind, "share": np.arange(steps + 1) / steps, "prob": curve[:, k].mean(axis=0)})
+        for k, kind in enumerate(("deletion", "insertion"))
+    ]
+    return pd.concat(parts, ignore_index=True).assign(faces=len(curve))

@@ -1,0 +1,139 @@
+"""What the figures of the explain stage show, kept with the results: the report needs no photographs and no models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from maskbench.stages.inside import Look, Study
+from maskbench.stages.views import view_pixels, write_sheet, write_views
+from maskbench.storage import write_arrays
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Channels shown of a layer, strongest first.
+CHANNELS = 12
+
+
+def write_pictures(
+    folder: Path, study: Study, looks: Sequence[Look], tables: Mapping[str, tuple[pd.DataFrame, Any]]
+) -> list[Path]:
+    """Keep views of the faces that are shown, their maps, and what layers answer to some of them.
+
+    Args:
+        folder: of the stage.
+        study: what is shared.
+        looks: all arms of the first run.
+        tables: of the stage, by name.
+
+    Returns:
+        `maps.safetensors` (Grad-CAM of every test face, by arm), `portraits.safetensors` (every method, by
+        `ARM/METHOD`), `layers.safetensors` (filters, feature maps, favourite inputs), `views.safetensors`,
+        `sheet.jpg`, `sheet.json`.
+    """
+    config = study.context.config
+    ids, size = list(looks[0].faces["face_id"]), config.faces.input_size
+    write_arrays(folder / "maps.safetensors", {look.arm: look.maps.astype(np.float16) for look in looks}, ids)
+    chosen = portrait_faces(looks, tables["failures"][0], study.context.classes(), config.explain.feature_faces)
+    position = {face_id: row for row, face_id in enumerate(study.faces["face_id"])}
+    portraits: dict[str, NDArray[Any]] = {}
+    layers: dict[str, NDArray[Any]] = {}
+    for look in looks:
+        maps, found = _of_model(study, look, [position[face_id] for face_id in chosen])
+        portraits |= {f"{look.arm}/{name}": part for name, part in maps.items()}
+        layers |= {f"{look.arm}/{name}": part for name, part in found.items()}
+    write_arrays(folder / "portraits.safetensors", portraits, chosen)
+    write_arrays(folder / "layers.safetensors", layers, chosen)
+    shown = sorted(_named(tables, config.explain.gallery) | set(ids) | set(chosen), key=lambda name: position[name])
+    write_views(folder, study.canvases, list(study.faces["face_id"]), shown, size)
+    sheet = write_sheet(folder, view_pixels(study.canvases[[position[name] for name in ids]], size), ids)
+    names = ("maps", "portraits", "layers", "views")
+    return [*(folder / f"{name}.safetensors" for name in names), *sheet]
+
+
+def portrait_faces(looks: Sequence[Look], failures: pd.DataFrame, classes: Sequence[str], count: int) -> list[str]:
+    """Faces that all methods are shown on: some that every arm gets right, and each arm's most confident mistake.
+
+    Args:
+        looks: all arms of one run.
+        failures: `schemas.failures.FAILURES`.
+        classes: class order.
+        count: right faces, of the classes in turn; the larger ones, in which a person sees what a map is on.
+    """
+    right = np.logical_and.reduce([look.features.faces["correct"].to_numpy(dtype=bool) for look in looks])
+    table = looks[0].features.faces
+    found: list[str] = []
+    for rank in range(count):
+        for name in classes:
+            part = table[right & (table["label"] == name).to_numpy()]
+            part = part.sort_values(["box_side_px", "face_id"], ascending=[False, True])
+            # From the upper quarter of the class's sizes downwards: the very largest are often portraits of their own.
+            place = len(part) // 4 + rank
+            if place < len(part) and len(found) < count:
+                found.append(str(part["face_id"].iloc[place]))
+    tested = set(table["face_id"])
+    for look in looks:
+        wrong = failures[(failures["arm"] == look.arm) & (failures["kind"] == "confident")]
+        found += [str(face_id) for face_id in wrong["face_id"] if face_id in tested][:1]
+    return list(dict.fromkeys(found)) or [str(table["face_id"].iloc[0])]
+
+
+def _of_model(
+    study: Study, look: Look, rows: list[int]
+) -> tuple[dict[str, NDArray[np.float16]], dict[str, NDArray[np.floating]]]:
+    """Maps by method of the chosen faces' predicted classes; filters, feature maps and favourite inputs by name."""
+    import torch
+
+    from maskbench.explain.cam import attribution_maps
+    from maskbench.explain.features import DEPTHS, feature_maps, first_filters
+    from maskbench.training.checkpoint import execution_of, load_checkpoint, preprocess_of
+    from maskbench.training.fit import BEST
+
+    job = next(job for job in study.jobs if job.arm.name == look.arm and job.seed == look.seed)
+    config, (model, record) = study.context.config.explain, load_checkpoint(job.folder / BEST)
+    execution, preprocess = execution_of(record), preprocess_of(record)
+    execution.place(model)
+    images = preprocess.view(study.canvases[rows].to(execution.device))
+    predicted = study.predicted(job).set_index("face_id")["predicted"]
+    names = list(record["classes"])
+    targets = torch.tensor(
+        [names.index(predicted[study.faces["face_id"].iloc[row]]) for row in rows], device=execution.device
+    )
+    settings: dict[str, Any] = {"layer": config.layer, "execution": execution, "seed": job.seed}
+    maps: dict[str, NDArray[np.float16]] = {
+        str(method): attribution_maps(model, images, targets, method, **settings).numpy().astype(np.float16)
+        for method in config.methods
+    }
+    found: dict[str, NDArray[np.floating]] = {"filters": first_filters(model)}
+    for number, image in enumerate(images[: config.feature_faces]):
+        for depth, layer in DEPTHS.items():
+            found[f"maps/{number}/{depth}"] = feature_maps(model, image, layer, CHANNELS)[1].astype(np.float16)
+    found |= _favourites(model, config.maximised_channels, preprocess.input_size, job.seed)
+    return maps, found
+
+
+def _favourites(model: nn.Module, count: int, size: int, seed: int) -> dict[str, NDArray[np.floating]]:
+    """Inputs that the first channels of every depth answer strongly to: by depth (count, 3, S, S)."""
+    from maskbench.explain.features import DEPTHS, maximise_channel
+
+    if not count:
+        return {}
+    return {
+        f"maximised/{depth}": np.stack([maximise_channel(model, layer, k, size, seed=seed) for k in range(count)])
+        for depth, layer in DEPTHS.items()
+    }
+
+
+def _named(tables: Mapping[str, tuple[pd.DataFrame, Any]], gallery: int) -> set[str]:
+    """Faces that galleries show."""
+    found = set(tables["failures"][0]["face_id"]) | set(tables["prototypes"][0]["face_id"])
+    neighbours = tables["neighbours"][0]
+    found |= set(neighbours["face_id"]) | set(neighbours["neighbour_id"])
+    found |= {face_id for text in tables["confusion_pairs"][0]["examples"] for face_id in str(text).split(",")}
+    return found | set(tables["label_issues"][0]["face_id"].head(gallery))

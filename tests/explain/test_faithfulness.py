@@ -1,0 +1,188 @@
+"""Measures of explanations, where the answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from maskbench.comparison.faithfulness import faithfulness_sentences, faithfulness_summary
+from maskbench.explain.cam import BASELINES, METHODS
+from maskbench.explain.faithfulness import (
+    deletion_insertion,
+    measure_faithfulness,
+    randomised,
+    rank_correlation,
+    top_iou,
+)
+from maskbench.models.registry import build_model
+from maskbench.schemas import validate
+from maskbench.schemas.faithfulness import FAITHFULNESS, FAITHFULNESS_CURVES, FAITHFULNESS_SUMMARY
+
+RECORD = {
+    "arm": "hand",
+    "seed": 0,
+    "implementation": "manual",
+    "classes": ["a", "b"],
+    "preprocess": {"input_size": 32, "margin": 0.25, "mean": [0.5] * 3, "std": [0.25] * 3},
+    "execution": {"device": "cpu", "precision": "fp32", "memory_format": "contiguous"},
+}
+
+
+def bright_half(images: Tensor) -> Tensor:
+    """Knows one thing: the probability of class 0 is the share of bright pixels in the lower half."""
+    share = (images[:, 0, 2:] > 0.5).float().mean(dim=(1, 2))
+    return torch.stack([share, 1 - share], dim=1)
+
+
+def test_deletion_and_insertion_where_the_answer_is_known() -> None:
+    # 16 pixels; the 8 of the lower half alone count, and each is worth 1/8.
+    images, blurred = torch.ones(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    maps = torch.zeros(2, 4, 4)
+    maps[0, 2:] = 1.0  # the best map: the pixels that count come first
+    maps[1, :2] = 1.0  # the worst: they come last
+    curves = deletion_insertion(bright_half, images, blurred, maps, torch.tensor([0, 0]), steps=4)
+    assert curves[0, 0].tolist() == [1.0, 0.5, 0.0, 0.0, 0.0]
+    assert curves[0, 1].tolist() == [0.0, 0.5, 1.0, 1.0, 1.0]
+    assert curves[1, 0].tolist() == [1.0, 1.0, 1.0, 0.5, 0.0]
+    assert curves[1, 1].tolist() == [0.0, 0.0, 0.0, 0.5, 1.0]
+
+
+def test_pixels_of_equal_importance_are_not_taken_in_reading_order() -> None:
+    images = torch.ones(1, 3, 32, 32)
+    curve = deletion_insertion(
+        lambda x: bright_half(x[:, :, -4:]), images, 0 * images, torch.zeros(1, 32, 32), torch.tensor([0]), steps=2
+    )
+    assert curve[0, 0, 1] == pytest.approx(0.5, abs=0.15)  # in reading order half of the pixels would cost nothing
+    again = deletion_insertion(
+        lambda x: bright_half(x[:, :, -4:]), images, 0 * images, torch.zeros(1, 32, 32), torch.tensor([0]), steps=2
+    )
+    assert np.array_equal(curve, again)
+
+
+def test_overlap_of_the_largest_pixels_with_a_region() -> None:
+    maps = np.array([[[4.0, 3], [2, 1]], [[0, 0], [0, 0]], [[1, 2], [3, 4]]])
+    regions = np.array([[[True, False], [True, False]], [[True, True], [False, False]], [[False, False]] * 2])
+    # of two pixels in the region, the two largest of the map hold one: 1 / (2 + 2 - 1)
+    assert top_iou(maps, regions) == pytest.approx([1 / 3, np.nan, np.nan], nan_ok=True)
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.random((3, 5, 5)), rng.integers(0, 4, (3, 5, 5)).astype(float)
+    expected = [stats.spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(one, other, strict=True)]
+    assert rank_correlation(one, other) == pytest.approx(expected)
+
+
+def test_weights_are_drawn_anew_in_a_copy() -> None:
+    model, _ = build_model("manual", 2, seed=1, loaded=None)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    head, whole = (randomised(model, RECORD, 0, head_only=flag).state_dict() for flag in (True, False))
+    assert not torch.equal(head["fc.weight"], before["fc.weight"])
+    assert torch.equal(head["layer4.2.conv2.weight"], before["layer4.2.conv2.weight"])
+    assert not torch.equal(whole["layer4.2.conv2.weight"], before["layer4.2.conv2.weight"])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[pd.DataFrame, pd.DataFrame]:
+    model, _ = build_model("manual", 2, seed=1, loaded=None)
+    source = torch.Generator().manual_seed(0)
+    canvases = torch.randint(0, 255, (6, 3, 40, 40), dtype=torch.uint8, generator=source)
+    boxes = {"xmin": 10.0, "ymin": 10.0, "xmax": 40.0, "ymax": 40.0}
+    faces = pd.DataFrame(
+        {"face_id": [f"f{k}" for k in range(6)], "image_id": [f"i{k // 2}" for k in range(6)], **boxes}
+    )
+    mask = [[15, 25], [35, 25], [35, 38], [15, 38]]
+    found = measure_faithfulness(
+        model.eval(), RECORD, canvases, faces, ["layer_cam", "eigen_cam"], polygons=[mask] * 5 + [[]], layer="layer2",
+        steps=3, seed=0,
+    )  # fmt: skip
+    assert not any(module._forward_hooks for module in model.modules())
+    return validate(found.table, FAITHFULNESS), validate(found.curves, FAITHFULNESS_CURVES)
+
+
+def test_every_method_and_null_map_is_measured_on_every_face(measured: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    table, curves = measured
+    assert list(dict.fromkeys(table["method"])) == ["layer_cam", "eigen_cam", "random", "centre"]
+    assert (table.groupby(["method", "measure"]).size() == 6).all()
+    assert table["measure"].nunique() == 12
+    bare = table[(table["face_id"] == "f5") & table["measure"].str.endswith("_mask")]
+    assert bare["value"].isna().all()  # this face wears none
+    assert (bare["reason"] != "").all()
+    share = table[table["measure"].isin(["energy_lower", "deletion", "insertion", "iou_lower"])]["value"]
+    assert share.dropna().between(0, 1).all()
+    assert table.loc[table["value"].isna(), "reason"].ne("").all()
+    assert set(curves["kind"]) == {"deletion", "insertion"}
+    assert curves.groupby(["method", "kind"])["share"].max().eq(1).all()
+
+
+def test_maps_that_know_nothing_are_found_out(measured: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    table = measured[0]
+
+    def values(method: str, measure: str) -> list[float]:
+        return list(table.loc[(table["method"] == method) & (table["measure"] == measure), "value"])
+
+    # the same noise, the same Gaussian, whatever the weights are
+    assert values("random", "similarity_random") == pytest.approx([1.0] * 6)
+    assert values("centre", "similarity_random") == pytest.approx([1.0] * 6)
+    assert values("centre", "stability_mirror") == pytest.approx([1.0] * 6)
+    # EigenCAM does not look at the class, so another head changes nothing; other features do
+    assert values("eigen_cam", "similarity_head") == pytest.approx([1.0] * 6)
+    assert max(values("eigen_cam", "similarity_random")) < 0.99
+    assert min(values("layer_cam", "similarity_head")) < 0.99
+
+
+def test_the_summary_marks_what_fails_the_randomisation_check(measured: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    labels = {name: method.label for name, method in (METHODS | BASELINES).items()}
+    summary = validate(
+        faithfulness_summary(measured[0], labels, list(BASELINES), resamples=50, seed=0), FAITHFULNESS_SUMMARY
+    )
+    failing = summary[summary["fails"]]
+    assert {"random", "centre"} <= set(failing["method"])
+    assert set(failing["measure"]) == {"similarity_random"}
+    assert "layer_cam" not in set(failing["method"])
+    assert set(summary.loc[summary["baseline"], "method"]) == set(BASELINES)
+    assert any("randomisation check" in line for line in faithfulness_sentences(summary))
+
+
+def rows(method: str, values: list[float], images: list[str], measure: str = "insertion") -> pd.DataFrame:
+    facts = {"arm": "hand", "seed": 0, "method": method, "measure": measure, "reason": ""}
+    return pd.DataFrame(
+        {**facts, "face_id": [f"f{k}" for k in range(len(values))], "image_id": images, "value": values}
+    )
+
+
+def test_intervals_are_those_of_whole_photographs_and_gaps_are_paired() -> None:
+    images = [f"i{k // 4}" for k in range(40)]  # ten photographs of four equal faces: ten independent values, not forty
+    level = np.repeat(np.random.default_rng(3).normal(0.5, 0.1, 10), 4)
+    table = pd.concat([rows("grad_cam", list(level + 0.05), images), rows("random", list(level), images)])
+    summary = faithfulness_summary(table, {"grad_cam": "Grad-CAM", "random": "random"}, ["random"], resamples=4000)
+    found = summary.set_index("method").loc["grad_cam"]
+    expected = level[::4].std() / np.sqrt(10)  # of the mean of ten photographs
+    assert (found["high"] - found["low"]) / (2 * 1.96) == pytest.approx(expected, rel=0.08)
+    assert found[["gap", "gap_low", "gap_high"]].tolist() == pytest.approx([0.05] * 3)  # the photographs cancel
+    assert found["better"]
+
+
+def test_less_is_better_where_less_is_better() -> None:
+    images = [f"i{k}" for k in range(12)]
+    worse, better = rows("a", [0.9] * 12, images, "deletion"), rows("b", [0.1] * 12, images, "deletion")
+    table = pd.concat([worse, better, rows("random", [0.5] * 12, images, "deletion")])
+    labels = {"a": "A", "b": "B", "random": "random"}
+    summary = faithfulness_summary(table, labels, ["random"], resamples=20).set_index("method")
+    assert summary["better"].to_dict() == {"a": False, "b": True, "random": False}
+
+
+def test_a_measure_that_nothing_can_be_said_of_keeps_its_reason() -> None:
+    images = [f"i{k}" for k in range(3)]
+    table = pd.concat([rows("a", [np.nan] * 3, images), rows("random", [0.5] * 3, images)])
+    table.loc[table["value"].isna(), "reason"] = "the region is empty or the map is zero"
+    summary = faithfulness_summary(table, {"a": "A", "random": "random"}, ["random"], resamples=20).set_index("method")
+    assert np.isnan(summary.loc["a", "value"])
+    assert summary.loc["a", "reason"] == "the region is empty or the map is zero"
+    assert summary.loc["a", ["faces", "undefined"]].tolist() == [0, 3]
+    assert not summary.loc["a", "better"]
