@@ -77,14 +77,12 @@ def test_rank_correlation_is_spearmans() -> None:
     assert rank_correlation(one, other) == pytest.approx(expected)
 
 
-def test_weights_are_drawn_anew_in_a_copy() -> None:
-    model, _ = build_model("manual", 2, seed=1, loaded=None)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    head, whole = (randomised(model, RECORD, 0, head_only=flag).state_dict() for flag in (True, False))
-    assert not torch.equal(head["fc.weight"], before["fc.weight"])
-    assert torch.equal(head["layer4.2.conv2.weight"], before["layer4.2.conv2.weight"])
-    assert not torch.equal(whole["layer4.2.conv2.weight"], before["layer4.2.conv2.weight"])
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+def test_an_untrained_network_has_other_weights_and_the_same_shape() -> None:
+    model, _ = build_model("manual", 2, seed=0, loaded=None)
+    fresh = randomised(RECORD, 0)
+    assert not fresh.training
+    same = {name for name, value in fresh.state_dict().items() if torch.equal(value, model.state_dict()[name])}
+    assert not any(name.endswith(("conv1.weight", "conv2.weight", "fc.weight")) for name in same)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +107,7 @@ def test_every_method_and_null_map_is_measured_on_every_face(measured: tuple[pd.
     table, curves = measured
     assert list(dict.fromkeys(table["method"])) == ["layer_cam", "eigen_cam", "random", "centre"]
     assert (table.groupby(["method", "measure"]).size() == 6).all()
-    assert table["measure"].nunique() == 12
+    assert table["measure"].nunique() == 11
     bare = table[(table["face_id"] == "f5") & table["measure"].str.endswith("_mask")]
     assert bare["value"].isna().all()  # this face wears none
     assert (bare["reason"] != "").all()
@@ -130,10 +128,7 @@ def test_maps_that_know_nothing_are_found_out(measured: tuple[pd.DataFrame, pd.D
     assert values("random", "similarity_random") == pytest.approx([1.0] * 6)
     assert values("centre", "similarity_random") == pytest.approx([1.0] * 6)
     assert values("centre", "stability_mirror") == pytest.approx([1.0] * 6)
-    # EigenCAM does not look at the class, so another head changes nothing; other features do
-    assert values("eigen_cam", "similarity_head") == pytest.approx([1.0] * 6)
-    assert max(values("eigen_cam", "similarity_random")) < 0.99
-    assert min(values("layer_cam", "similarity_head")) < 0.99
+    assert max(values("eigen_cam", "similarity_random")) < 0.9
 
 
 def test_the_summary_marks_what_fails_the_randomisation_check(measured: tuple[pd.DataFrame, pd.DataFrame]) -> None:
@@ -144,7 +139,7 @@ def test_the_summary_marks_what_fails_the_randomisation_check(measured: tuple[pd
     failing = summary[summary["fails"]]
     assert {"random", "centre"} <= set(failing["method"])
     assert set(failing["measure"]) == {"similarity_random"}
-    assert "layer_cam" not in set(failing["method"])
+    assert "eigen_cam" not in set(failing["method"])
     assert set(summary.loc[summary["baseline"], "method"]) == set(BASELINES)
     assert any("randomisation check" in line for line in faithfulness_sentences(summary))
 

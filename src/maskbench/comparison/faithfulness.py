@@ -13,7 +13,7 @@ from maskbench.comparison.bootstrap import drawn_weights
 from maskbench.schemas.faithfulness import FAITHFULNESS_SUMMARY
 
 #: A measure in which less is better.
-LOWER_IS_BETTER = frozenset({"deletion", "similarity_random", "similarity_head"})
+LOWER_IS_BETTER = frozenset({"deletion", "similarity_random"})
 #: Whose map would be the same had the model learned nothing: rank correlations below 0.5 leave over three quarters of
 #: the ranks' variance unexplained.
 UNCHANGED = 0.5
@@ -31,7 +31,6 @@ MEASURES = {
     "stability_shift": "stable under a shift",
     "stability_mirror": "stable under mirroring",
     "similarity_random": "similar after all weights were randomised (less is better)",
-    "similarity_head": "similar after the head was randomised (less is better)",
 }
 
 Floats = NDArray[np.float64]

@@ -91,7 +91,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "factors": {"folds": 3, "repeats": 2, "resamples": 50},
         "explain": {"faithfulness_faces": 6, "steps": 4, "folds": 3, "resamples": 50},
     },
-    "quick": {},
+    "quick": {"explain": {"faithfulness_faces": 24, "steps": 8}},  # two cores take half a minute an arm
     "standard": {
         "seeds": {"count": 3},
         "faces": {"input_size": 96},

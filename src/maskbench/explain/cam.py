@@ -5,9 +5,11 @@ Maps are never scaled per face: their magnitudes stay comparable between faces, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +49,11 @@ class Batch:
     layer: nn.Module
     seed: int
 
+    @functools.cached_property
+    def evidence(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Activations of the layer and their gradients, (B, C, h, w) each: one pass serves all methods that weigh."""
+        return _activations_and_gradients(self)
+
 
 @dataclass(frozen=True)
 class Method:
@@ -69,25 +76,34 @@ class Method:
     run: Callable[[Batch], Tensor]
 
 
-def attribution_maps(
+def attribution_maps(model: nn.Module, images: Tensor, targets: Tensor, method: str, **options: Any) -> Tensor:
+    """Maps of many faces by one method: see `maps_by_method`.
+
+    Returns:
+        float32 (M, S, S) on the CPU, ≥ 0.
+    """
+    return maps_by_method(model, images, targets, [method], **options)[method]
+
+
+def maps_by_method(
     model: nn.Module,
     images: Tensor,
     targets: Tensor,
-    method: str,
+    methods: Sequence[str],
     *,
     layer: str = "layer3",
     execution: Execution | None = None,
     batch_size: int = 64,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Tensor:
+) -> dict[str, Tensor]:
     """Maps of many faces.
 
     Args:
         model: on the device of `images`; left exactly as it was.
         images: float32 (M, 3, S, S), normalised.
         targets: int64 (M,), the class explained for each face.
-        method: a key of `METHODS` or `BASELINES`.
+        methods: keys of `METHODS` or `BASELINES`.
         layer: name of the layer whose activations class activation maps weigh.
         execution: precision and layout; None: float32. A model that predicts in bfloat16 is explained in it.
         batch_size: faces at once.
@@ -95,29 +111,32 @@ def attribution_maps(
         progress: called with faces done and in all.
 
     Returns:
-        float32 (M, S, S) on the CPU, ≥ 0: evidence for the class, in the method's own unit; coarse maps are
-        enlarged bilinearly. Evidence against it is clipped, as Grad-CAM does (Selvaraju 2017, eq. 2).
+        By method, float32 (M, S, S) on the CPU, ≥ 0: evidence for the class, in the method's own unit; coarse maps
+        are enlarged bilinearly. Evidence against it is clipped, as Grad-CAM does (Selvaraju 2017, eq. 2).
 
     Raises:
         ValueError: unknown method or layer, or not a target for each face.
     """
-    chosen = (METHODS | BASELINES).get(method)
-    if chosen is None:
-        raise ValueError(f"method {method!r}: choose among {', '.join(METHODS | BASELINES)}")
+    known = METHODS | BASELINES
+    for method in methods:
+        if method not in known:
+            raise ValueError(f"method {method!r}: choose among {', '.join(known)}")
     if len(images) != len(targets):
         raise ValueError(f"{len(images)} faces and {len(targets)} targets: one for each")
-    module, side, parts = named_layer(model, layer) if chosen.uses_layer else model, images.shape[-1], []
+    module = named_layer(model, layer) if any(known[name].uses_layer for name in methods) else model
+    side, parts = images.shape[-1], {name: [torch.zeros(0, images.shape[-1], images.shape[-1])] for name in methods}
     if execution is not None:
         images = execution.arrange(images)
     with preserved(model), execution.autocast() if execution else nullcontext():
         for start in range(0, len(images), batch_size):
             part = slice(start, start + batch_size)
-            maps = chosen.run(Batch(model, images[part], targets[part], module, seed + start))
-            maps = F.interpolate(maps.detach().float().clamp_min(0)[:, None], (side, side), mode="bilinear")
-            parts.append(maps[:, 0].cpu())
+            batch = Batch(model, images[part], targets[part], module, seed + start)
+            for name in methods:
+                maps = known[name].run(batch).detach().float().clamp_min(0)
+                parts[name].append(F.interpolate(maps[:, None], (side, side), mode="bilinear")[:, 0].cpu())
             if progress:
                 progress(min(start + batch_size, len(images)), len(images))
-    return torch.cat(parts) if parts else torch.zeros(0, side, side)
+    return {name: torch.cat(found) for name, found in parts.items()}
 
 
 def scores_of(logits: Tensor, targets: Tensor) -> Tensor:
@@ -153,7 +172,7 @@ def _weighed(name: str) -> Callable[[Batch], Tensor]:
     def run(batch: Batch) -> Tensor:
         import pytorch_grad_cam
 
-        activations, gradients = _activations_and_gradients(batch)
+        activations, gradients = batch.evidence
         # Only the weighing is wanted: the package's own passes and hooks are left out.
         weigher = object.__new__(getattr(pytorch_grad_cam, name))
         weigher.activations_and_grads = _NoHooks()
@@ -177,22 +196,11 @@ def _eigen_cam(batch: Batch) -> Tensor:
     """
     from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 
-    with torch.no_grad():
-        activations = _activations(batch)
+    activations = batch.evidence[0]
     maps = np.asarray(get_2d_projection(activations.copy()), dtype=np.float32)  # it centres its argument in place
     activity = activations.mean(axis=1)
     sign = np.array([np.corrcoef(one.ravel(), other.ravel())[0, 1] for one, other in zip(maps, activity, strict=True)])
     return torch.from_numpy(maps * np.where(np.nan_to_num(sign) < 0, -1, 1)[:, None, None].astype(np.float32))
-
-
-def _activations(batch: Batch) -> NDArray[np.float32]:
-    kept: list[Tensor] = []
-    handle = batch.layer.register_forward_hook(lambda _module, _inputs, output: kept.append(output.detach().clone()))
-    try:
-        batch.model(batch.images)
-    finally:
-        handle.remove()
-    return np.asarray(kept[0].float().cpu().numpy())
 
 
 @torch.no_grad()
@@ -201,7 +209,7 @@ def _score_cam(batch: Batch) -> Tensor:
 
     The package does the same face by face with a progress bar of its own; the test compares them.
     """
-    activations, size = torch.from_numpy(_activations(batch)).to(batch.images.device), batch.images.shape[-2:]
+    activations, size = torch.from_numpy(batch.evidence[0]).to(batch.images.device), batch.images.shape[-2:]
     maps = []
     for image, target, channels in zip(batch.images, batch.targets, activations, strict=True):
         masks = F.interpolate(channels[None], size, mode="bilinear", align_corners=True)[0]
@@ -257,8 +265,7 @@ def _gradient_shap(batch: Batch) -> Tensor:
 
 def _random(batch: Batch) -> Tensor:
     """Noise as coarse as the layer's maps."""
-    with torch.no_grad():
-        shape = _activations(batch).shape
+    shape = batch.evidence[0].shape
     return torch.rand(shape[0], *shape[2:], generator=generator(batch.seed, "random map"))
 
 

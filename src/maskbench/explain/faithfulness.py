@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from maskbench.data.boxes import BOX_COLUMNS
 from maskbench.data.transforms import Preprocess
-from maskbench.explain.cam import BASELINES, attribution_maps
+from maskbench.explain.cam import BASELINES, maps_by_method
 from maskbench.explain.map_features import correlation, energy_share, peaks
 from maskbench.explain.regions import box_masks, boxes_in_view, lower_half_masks, polygon_masks
 from maskbench.models.execution import Execution
-from maskbench.models.registry import HEAD_STD, build_model, head_of
+from maskbench.models.registry import build_model
 from maskbench.schemas.faithfulness import FAITHFULNESS, FAITHFULNESS_CURVES
 from maskbench.seeding import derive_seed, generator
 from maskbench.training.checkpoint import execution_of, preprocess_of
@@ -77,14 +77,13 @@ def measure_faithfulness(
         layer: whose activations class activation maps weigh.
         steps: of deletion and insertion.
         seed: of ties, randomised weights, and what methods draw.
-        progress: called with methods done and in all.
+        progress: called with sets of maps done and in all.
 
     Returns:
         Measures of the predicted class's maps: `deletion`, `insertion` (areas under the probability); `pointing_…`
         (1 where the peak lies inside), `energy_…`, `iou_…` for the region `lower` (half of the face) and `mask` (true
         outline); `stability_shift`, `stability_mirror` (correlation of the map with that of the moved face, moved
-        back); `similarity_random`, `similarity_head` (rank correlation with the map after all weights, or the head's,
-        were randomised).
+        back); `similarity_random` (rank correlation with the map after all weights were drawn anew).
 
     Source:
         Petsiuk, Das & Saenko 2018 (RISE, deletion and insertion); Zhang et al. 2018 (pointing game); Wang et al. 2020
@@ -95,23 +94,21 @@ def measure_faithfulness(
     flat = {"arm": record["arm"], "seed": int(record["seed"])}
     rows, curves = [], []
     names = [*methods, *BASELINES]
-    for done, method in enumerate(names, start=1):
-        maps = probe.maps(probe.model, probe.images, method)
+    views = probe.views(names, progress)
+    for method in names:
+        maps, blurred = views[method]["face"], probe.blurred()
         curve = deletion_insertion(
-            probe.predict, probe.images, probe.blurred(), torch.from_numpy(maps), probe.targets, steps=steps, seed=seed
+            probe.predict, probe.images, blurred, torch.from_numpy(maps), probe.targets, steps=steps, seed=seed
         )
         areas = np.asarray(np.trapezoid(curve, dx=1 / steps, axis=2))  # (M, 2)
         measured = {
             "deletion": areas[:, 0],
             "insertion": areas[:, 1],
             **{f"{kind}_{name}": value for name, region in regions.items() for kind, value in _place(maps, region)},
-            **probe.stability(maps, method),
-            **probe.randomisation(maps, method),
+            **probe.changes(views[method]),
         }
         rows += [_rows(faces, values, {**flat, "method": method, "measure": name}) for name, values in measured.items()]
         curves.append(_curve_rows(curve, {**flat, "method": method}, steps))
-        if progress:
-            progress(done, len(names))
     table = pd.concat(rows, ignore_index=True)[list(FAITHFULNESS.columns)]
     return Faithfulness(table, pd.concat(curves, ignore_index=True)[list(FAITHFULNESS_CURVES.columns)])
 
@@ -153,21 +150,14 @@ def deletion_insertion(
     return found
 
 
-def randomised(model: nn.Module, record: dict[str, Any], seed: int, *, head_only: bool) -> nn.Module:
-    """A copy with weights drawn anew: all of them, or those of the head.
+def randomised(record: dict[str, Any], seed: int) -> nn.Module:
+    """The checkpoint's network with all weights drawn anew, in evaluation mode, on the checkpoint's device.
 
     Source:
         Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018, section 3.
     """
-    fresh, _ = build_model(
-        record["implementation"], len(record["classes"]), seed=derive_seed(seed, "sanity"), loaded=None
-    )
-    if head_only:
-        fresh.load_state_dict(model.state_dict())
-        head = head_of(fresh)
-        with torch.no_grad():
-            head.weight.normal_(std=HEAD_STD, generator=generator(seed, "sanity head"))
-            head.bias.zero_()
+    drawn = derive_seed(seed, "sanity")
+    fresh, _ = build_model(record["implementation"], len(record["classes"]), seed=drawn, loaded=None)
     return execution_of(record).place(fresh).eval()
 
 
@@ -218,12 +208,34 @@ class _Probe:
             logits: Tensor = self.model(self.execution.arrange(images))
             return logits.float().softmax(dim=1)
 
-    def maps(self, model: nn.Module, images: Tensor, method: str) -> Floats:
-        """(M, S, S) for the class that the model predicts of the face as it is."""
-        found = attribution_maps(
-            model, images, self.targets, method, layer=self.layer, execution=self.execution, seed=self.seed
-        )
-        return np.asarray(found.numpy(), dtype=float)
+    def views(
+        self, methods: Sequence[str], progress: Callable[[int, int], None] | None
+    ) -> dict[str, dict[str, Floats]]:
+        """Maps (M, S, S) of the faces, of the faces moved, and by a network that has learned nothing: by method."""
+        border, step = (self.canvases.shape[-1] - self.images.shape[-1]) // 2, self.step()
+        place = slice(border + step, border + step + self.images.shape[-1])
+        moved = self.preprocess.normalise(self.canvases[:, :, place, place].float() / 255)
+        wanted = {
+            "face": (self.model, self.images),
+            "shifted": (self.model, moved),
+            "mirrored": (self.model, self.images.flip(-1)),
+            "untrained": (randomised(self.record, self.seed), self.images),
+        }
+        found: dict[str, dict[str, Floats]] = {method: {} for method in methods}
+        for done, (name, (model, images)) in enumerate(wanted.items(), start=1):
+            maps = maps_by_method(
+                model, images, self.targets, methods, layer=self.layer, execution=self.execution, seed=self.seed
+            )
+            for method, part in maps.items():
+                found[method][name] = np.asarray(part.numpy(), dtype=float)
+            if progress:
+                progress(done, len(wanted))
+        return found
+
+    def step(self) -> int:
+        """By how much faces are shifted, px: no further than their canvases reach."""
+        side = self.images.shape[-1]
+        return min((self.canvases.shape[-1] - side) // 2, max(1, round(side * SHIFT)))
 
     def blurred(self) -> Tensor:
         """The faces, blurred until only colours are left."""
@@ -234,26 +246,15 @@ class _Probe:
         padded = F.pad(self.images, (len(along) // 2,) * 4, mode="replicate")
         return F.conv2d(F.conv2d(padded, kernel[:, :, None, :], groups=3), kernel[:, :, :, None], groups=3)
 
-    def stability(self, maps: Floats, method: str) -> dict[str, Floats]:
-        """Correlation with the maps of shifted and of mirrored faces, moved back."""
-        side, border = maps.shape[-1], (self.canvases.shape[-1] - maps.shape[-1]) // 2
-        step = min(border, max(1, round(side * SHIFT)))
-        place = slice(border + step, border + step + side)
-        moved = self.preprocess.normalise(self.canvases[:, :, place, place].float() / 255)
-        shifted = self.maps(self.model, self.execution.arrange(moved), method)
-        mirrored = self.maps(self.model, self.execution.arrange(self.images.flip(-1)), method)[..., ::-1]
+    def changes(self, views: dict[str, Floats]) -> dict[str, Floats]:
+        """Likeness of a method's maps with those of moved faces, moved back, and of an untrained network."""
+        maps, step = views["face"], self.step()
+        side = maps.shape[-1]
         return {
-            "stability_shift": correlation(maps[:, step:, step:], shifted[:, : side - step, : side - step]),
-            "stability_mirror": correlation(maps, mirrored),
+            "stability_shift": correlation(maps[:, step:, step:], views["shifted"][:, : side - step, : side - step]),
+            "stability_mirror": correlation(maps, views["mirrored"][..., ::-1]),
+            "similarity_random": rank_correlation(maps, views["untrained"]),
         }
-
-    def randomisation(self, maps: Floats, method: str) -> dict[str, Floats]:
-        """Rank correlation with the maps of models whose weights were randomised."""
-        found = {}
-        for name, head_only in (("similarity_random", False), ("similarity_head", True)):
-            other = randomised(self.model, self.record, self.seed, head_only=head_only)
-            found[name] = rank_correlation(maps, self.maps(other, self.images, method))
-        return found
 
 
 def _regions(

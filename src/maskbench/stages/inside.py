@@ -133,7 +133,7 @@ def _maps(
     """Maps of the predicted class by every method that weighs activations: cheap enough for all test faces."""
     import torch
 
-    from maskbench.explain.cam import METHODS, attribution_maps
+    from maskbench.explain.cam import METHODS, maps_by_method
     from maskbench.training.checkpoint import execution_of, preprocess_of
 
     config, execution = study.context.config.explain, execution_of(record)
@@ -141,13 +141,11 @@ def _maps(
     targets = torch.tensor([classes[name] for name in study.predicted(job)["predicted"]], device=execution.device)
     images = preprocess_of(record).view(study.canvases[rows].to(execution.device))
     cheap = [name for name in config.methods if METHODS[name].uses_layer and name not in {FIRST, "score_cam"}]
-    return {
-        name: attribution_maps(
-            model, images, targets, name, layer=config.layer, execution=execution, seed=job.seed,
-            progress=study.context.progress(f"{METHODS[name].label}, {job.arm.name}"),
-        ).numpy()
-        for name in (FIRST, *cheap)
-    }  # fmt: skip
+    found = maps_by_method(
+        model, images, targets, [FIRST, *cheap], layer=config.layer, execution=execution, seed=job.seed,
+        progress=study.context.progress(f"maps, {job.arm.name}"),
+    )  # fmt: skip
+    return {name: maps.numpy() for name, maps in found.items()}
 
 
 def _described(maps: dict[str, Floats], faces: pd.DataFrame, record: dict[str, Any]) -> pd.DataFrame:

@@ -90,7 +90,7 @@ def _of_model(
     """Maps by method of the chosen faces' predicted classes; filters, feature maps and favourite inputs by name."""
     import torch
 
-    from maskbench.explain.cam import attribution_maps
+    from maskbench.explain.cam import maps_by_method
     from maskbench.explain.features import DEPTHS, feature_maps, first_filters
     from maskbench.training.checkpoint import execution_of, load_checkpoint, preprocess_of
     from maskbench.training.fit import BEST
@@ -105,17 +105,15 @@ def _of_model(
     targets = torch.tensor(
         [names.index(predicted[study.faces["face_id"].iloc[row]]) for row in rows], device=execution.device
     )
-    settings: dict[str, Any] = {"layer": config.layer, "execution": execution, "seed": job.seed}
-    maps: dict[str, NDArray[np.float16]] = {
-        str(method): attribution_maps(model, images, targets, method, **settings).numpy().astype(np.float16)
-        for method in config.methods
-    }
+    maps = maps_by_method(
+        model, images, targets, config.methods, layer=config.layer, execution=execution, seed=job.seed
+    )
     found: dict[str, NDArray[np.floating]] = {"filters": first_filters(model)}
     for number, image in enumerate(images[: config.feature_faces]):
         for depth, layer in DEPTHS.items():
             found[f"maps/{number}/{depth}"] = feature_maps(model, image, layer, CHANNELS)[1].astype(np.float16)
     found |= _favourites(model, config.maximised_channels, preprocess.input_size, job.seed)
-    return maps, found
+    return {name: part.numpy().astype(np.float16) for name, part in maps.items()}, found
 
 
 def _favourites(model: nn.Module, count: int, size: int, seed: int) -> dict[str, NDArray[np.floating]]:
