@@ -36,6 +36,10 @@ _C = 0.1
 _TREES, _LEAST_LEAF = 100, 5
 #: Partitions into folds that scores are compared over, so that one lucky partition decides nothing.
 PARTITIONS = 3
+#: With fewer, a model would be fitted on half of the mistakes or less.
+LEAST_FOLDS = 3
+#: The check need not be as exact as the answer.
+_PARTITIONS_OF = {"forest": 1}
 CONFIDENCE = "confidence"
 
 Floats = NDArray[np.float64]
@@ -114,7 +118,7 @@ def mistake_models(
     Args:
         table: of `probability_features`, joined with one column per feature of the maps (NaN: undefined).
         maps: names of those columns.
-        folds: of whole photographs, with mistakes spread evenly; at least 2.
+        folds: of whole photographs, with mistakes spread evenly; fewer where mistakes lie in fewer photographs.
         resamples: draws of photographs for intervals; models are not fitted again, so these cover the choice of test
             photographs.
         confidence: of the intervals.
@@ -122,17 +126,17 @@ def mistake_models(
 
     Returns:
         The tables. Faces are compared within one fold and one run only, summed over `PARTITIONS` partitions. Where
-        mistakes lie in fewer photographs than there are folds: NaN with a reason.
+        mistakes lie in fewer than `LEAST_FOLDS` photographs: NaN with a reason.
 
     Raises:
-        ValueError: `folds` below 2, or a column is missing.
+        ValueError: `folds` below `LEAST_FOLDS`, or a column is missing.
 
     Source:
         Hanley & McNeil 1982 (AUC); Roberts et al. 2017, Ecography 40:913-929 (folds of whole clusters); Hendrycks &
         Gimpel, ICLR 2017 (the largest probability as a baseline for finding mistakes).
     """
-    if folds < 2:
-        raise ValueError(f"folds: at least 2, not {folds}")
+    if folds < LEAST_FOLDS:
+        raise ValueError(f"folds: at least {LEAST_FOLDS}, not {folds}")
     missing = [name for name in (*PROBABILITY, *maps) if name not in table]
     if missing:
         raise ValueError(f"columns missing: {', '.join(missing)}")
@@ -193,7 +197,8 @@ class _Arm:
         draws = draw_resamples(ids, resamples, confidence, seed)
         photographs, wrong = draws.positions(table["image_id"]), table["wrong"].to_numpy(dtype=float)
         least = min(len(np.unique(photographs[wrong == kind])) for kind in (0, 1))
-        reason = "" if least >= folds else f"wrong or right faces in {least} photographs: fewer than {folds} folds"
+        folds = min(folds, least)
+        reason = "" if folds >= LEAST_FOLDS else f"wrong or right faces in {least} photographs: at least {LEAST_FOLDS}"
         partitions = []
         if not reason:
             for number in range(PARTITIONS):
@@ -211,10 +216,10 @@ class _Arm:
         }
 
     def held_out(self, model: str, features: str) -> list[Floats]:
-        """Scores of every face by a model that has not seen its photograph, for each partition."""
+        """Scores of every face by a model that has not seen its photograph, for each partition it is asked for."""
         values = self.table[list(self.columns[features])].to_numpy(dtype=float)
         found = []
-        for number, parts in enumerate(self.partitions):
+        for number, parts in enumerate(self.partitions[: _PARTITIONS_OF.get(model)]):
             scores = np.empty(len(values))
             for outside in parts:
                 inside = np.setdiff1d(np.arange(len(values)), outside)
@@ -226,7 +231,7 @@ class _Arm:
     def auc(self, partitions: list[Floats]) -> Floats:
         """(1 + R,) of all faces, then of every draw: pairs of one fold and one run, over all partitions."""
         runs, pairs = self.table["seed"].to_numpy(), []
-        for scores, parts in zip(partitions, self.partitions, strict=True):
+        for scores, parts in zip(partitions, self.partitions, strict=False):
             for outside in parts:
                 for run in np.unique(runs[outside]):
                     rows = outside[runs[outside] == run]

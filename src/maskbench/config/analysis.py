@@ -78,7 +78,7 @@ class ExplainConfig(Section):
     steps: int = Field(10, ge=2, description="of deletion and insertion curves")
     perplexity: float = Field(30, gt=1, description="of t-SNE; lowered where there are too few faces")
     neighbours: int = Field(5, ge=1, description="k of the nearest-neighbour classifier and of a face's neighbours")
-    folds: int = Field(5, ge=2, description="of models of the mistakes and of label checks, dealt by photograph")
+    folds: int = Field(5, ge=3, description="of models of the mistakes and of label checks, dealt by photograph")
     gallery: int = Field(12, ge=1, description="faces per gallery")
     feature_faces: int = Field(3, ge=0, description="faces whose feature maps are drawn")
     maximised_channels: int = Field(0, ge=0, description="channels per layer whose activation is maximised; 0: none")

@@ -141,13 +141,17 @@ def deletion_insertion(
     order = shuffled[maps.flatten(1)[:, shuffled].argsort(dim=1, descending=True, stable=True)]
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(pixels).expand(count, pixels))
     rank = rank.view(count, 1, *maps.shape[1:]).to(images.device)
-    found = np.empty((count, 2, steps + 1))
+    found = np.empty((count, 2 * (steps + 1)))
+    changed: list[Tensor] = []
     for step in range(steps + 1):
         reached = rank < round(pixels * step / steps)  # (M, 1, S, S)
-        for kind, changed in enumerate((images * ~reached, torch.where(reached, images, blurred))):
-            probs = torch.cat([predict(part) for part in torch.split(changed, _BATCH)])
-            found[:, kind, step] = probs.gather(1, targets[:, None])[:, 0].double().cpu().numpy()
-    return found
+        changed += [images * ~reached, torch.where(reached, images, blurred)]
+    for start in range(0, len(changed), width := max(1, _BATCH // max(count, 1))):
+        # Several steps at once: small batches leave the machine idle.
+        part = changed[start : start + width]
+        probs = predict(torch.cat(part)).gather(1, targets.repeat(len(part))[:, None])
+        found[:, start : start + len(part)] = probs.view(len(part), count).T.double().cpu().numpy()
+    return found.reshape(count, steps + 1, 2).transpose(0, 2, 1)
 
 
 def randomised(record: dict[str, Any], seed: int) -> nn.Module:
