@@ -1,4 +1,4 @@
-"""The report: one HTML file that opens from disk, without network and without scripts.
+"""The report: one HTML file that opens from disk, without network and without scripts, interactive figures included.
 
 Everything the file shows comes from a `ReportContext`; class names, file names and messages are the
 user's and are escaped by the template engine.
@@ -38,7 +38,8 @@ FOLD_ROWS = 10
 MOST_EDA_ROWS = 30
 #: Sections with figures, in order; pictures of any other section come under "Further figures".
 SECTIONS = ("audit", "eda", "split", "models", "training", "evaluation", "comparison", "convergence", "calibration",
-            "label experiments", "factors", "interventions", "data experiments")  # fmt: skip
+            "label experiments", "factors", "interventions", "data experiments", "question 3", "explanations",
+            "representations", "failures")  # fmt: skip
 
 
 @dataclass(frozen=True)

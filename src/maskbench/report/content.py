@@ -17,6 +17,7 @@ from maskbench import schemas
 from maskbench.config import SeedsConfig
 from maskbench.report.question1 import question1
 from maskbench.report.question2 import question2
+from maskbench.report.question3 import inside_sections
 from maskbench.report.questions import Question
 from maskbench.schemas import read_table
 from maskbench.schemas.comparison import COMPARISON_DIFFERENCES, COMPARISON_SUMMARY
@@ -157,7 +158,7 @@ class ReportContext:
         split: proportions and leakage.
         training: runs, layers, protocol.
         evaluation: test figures.
-        questions: the research questions that have been answered.
+        questions: the research questions that have been answered, and sections on what they rest on.
         pictures: in the order they are shown.
     """
 
@@ -204,7 +205,7 @@ def collect_report(run_dir: Path, plots_dir: Path) -> ReportContext:
         split=_split(run_dir / "split") if "split" in ran else None,
         training=_training(run_dir / "train", config) if "train" in ran else None,
         evaluation=read_evaluation(run_dir) if "evaluate" in ran else None,
-        questions=tuple(_questions(run_dir, ran)),
+        questions=tuple(_questions(run_dir, ran, [arm["name"] for arm in config["arms"]])),
         pictures=read_pictures(plots_dir),
     )
 
@@ -273,12 +274,14 @@ def _training(folder: Path, config: dict[str, Any]) -> Training:
     )
 
 
-def _questions(run_dir: Path, ran: set[str]) -> Iterator[Question]:
-    """The research questions for which there is evidence."""
+def _questions(run_dir: Path, ran: set[str], arms: list[str]) -> Iterator[Question]:
+    """The research questions for which there is evidence, and the look inside."""
     if "compare" in ran:
         yield question1(run_dir / "compare", run_dir)
     if second := question2(run_dir):
         yield second
+    if "explain" in ran:
+        yield from inside_sections(run_dir / "explain", _classes(run_dir), arms)
 
 
 def read_evaluation(run_dir: Path) -> Evaluation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskbench.report.grids import Grid
+from maskbench.report.scatter import Scatter
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Question:
         more: further sentences.
         blocks: the evidence.
         figures: sections of figures shown under it.
+        scatter: an interactive figure above them, if there is one.
     """
 
     anchor: str
@@ -45,3 +47,4 @@ class Question:
     more: tuple[str, ...]
     blocks: tuple[Block, ...]
     figures: tuple[str, ...]
+    scatter: Scatter | None = None

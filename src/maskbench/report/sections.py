@@ -17,6 +17,7 @@ from maskbench.report.drawing import Drawing
 from maskbench.report.figures.eda import eda_drawings, fig_sample_grid
 from maskbench.report.figures.evaluation import evaluation_figures
 from maskbench.report.figures.training import training_figures
+from maskbench.report.inside import inside_drawings
 from maskbench.schemas import read_table
 from maskbench.storage import read_json, write_json
 
@@ -121,6 +122,7 @@ def draw_results(
     written += save_section(plots, "evaluation", drawings, dpi=dpi, progress=progress)
     epochs = _stacked(results, arms, seeds, "epochs", schemas.EPOCHS)
     drawn = comparison_drawings(results / "compare", epochs, classes, arms) | experiment_drawings(results, arms)
+    drawn |= inside_drawings(results / "explain", classes, arms)
     for section, drawings in drawn.items():
         written += save_section(plots, section, drawings, dpi=dpi, progress=progress)
     return written

@@ -91,11 +91,10 @@ def _dots(ax: Axes, table: pd.DataFrame, rows: Sequence[str], arms: Sequence[str
     """Values with intervals, a row each, arms side by side."""
     paint, shapes = colours(arms), markers(arms)
     for place, arm in enumerate(arms):
-        part = table[table["arm"] == arm].drop_duplicates("row").set_index("row").reindex(rows)
+        part = table[table["arm"] == arm].drop_duplicates("row").set_index("row").reindex(list(rows))
         y = np.arange(len(rows)) + (place - (len(arms) - 1) / 2) * 0.25
-        errors = np.nan_to_num(
-            np.stack([part[value] - part["low"], part["high"] - part[value]]).astype(float), nan=0.0
-        ).clip(0)
+        bounds = part[[value, "low", "high"]].to_numpy(dtype=float)
+        errors = np.nan_to_num(np.stack([bounds[:, 0] - bounds[:, 1], bounds[:, 2] - bounds[:, 0]])).clip(0)
         ax.errorbar(
             part[value], y, xerr=errors, fmt=shapes[arm], color=paint[arm], markersize=5, linewidth=1.3,
             label=short_name(arm, 30),
