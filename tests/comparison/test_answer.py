@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maskbench.comparison.answer import comparison_answer
+from maskbench.comparison.answer import comparison_answer, mcnemar_sentences
 from maskbench.comparison.bootstrap import PHOTOGRAPHS, PHOTOGRAPHS_AND_SEEDS
 from maskbench.comparison.paired import verdict
+from maskbench.comparison.paired_tests import ALL_SEEDS, MCNEMAR_CLUSTERED
 
 
 def row(**changes):
@@ -36,10 +37,13 @@ def test_a_difference_that_is_shown():
 
 
 def test_no_difference_says_what_would_fit_and_how_much_more_data_it_takes():
-    # Half the interval is 0.06, three times the difference: nine times the data.
-    found = answer(row(value=0.02, low=-0.04, high=0.08, p_value=0.4, p_holm=1.0, covers=PHOTOGRAPHS, seeds=1))
+    # p_holm is twice p: what has to be passed is 0.025, 2.2414 standard errors of 0.03, of which the difference is
+    # 0.02: (2.2414 · 0.03 / 0.02)² = 11.3 times the data.
+    found = answer(
+        row(value=0.02, low=-0.04, high=0.08, standard_error=0.03, p_value=0.4, p_holm=0.8, covers=PHOTOGRAPHS, seeds=1)
+    )
     assert "and 1 seed: no difference shown between new and old" in found
-    assert "about 9.0 times as many" in found
+    assert "about 11.3 times as many for an even chance" in found
     assert "up to 0.080 fit these data (other seeds are not covered)" in found
 
 
@@ -103,3 +107,30 @@ def test_many_pairs_are_summed_up():
     assert "worth 0.020, the least distance of an interval of the others from 0" in found
     none = answer(*others, row(arm="d", **even))
     assert "of 4 pairs of arms, none differs in macro-F1; no difference" in none and "least distance" not in none
+
+
+def mcnemar(**changes):
+    facts = {"test": MCNEMAR_CLUSTERED, "seed": ALL_SEEDS, "arm": "new", "baseline": "old", "b": 0.0, "c": 12.0,
+             "p_value": 0.03, "p_holm": 0.03, "reason": ""}  # fmt: skip
+    return pd.DataFrame([facts | changes])
+
+
+def test_a_test_that_cannot_be_made_is_no_sign_of_chance():
+    reason = "the arms differ in one photograph"
+    (found,) = mcnemar_sentences(mcnemar(p_value=float("nan"), p_holm=float("nan"), reason=reason))
+    assert found == f"Only old was right in 0 decisions, only new in 12: that cannot be tested ({reason})."
+
+
+def test_the_level_is_the_configured_one_and_what_is_covered_is_said():
+    (at_five,), (at_one,) = mcnemar_sentences(mcnemar()), mcnemar_sentences(mcnemar(), alpha=0.01)
+    assert ": more than chance explains of these trained models" in at_five
+    assert ": no more than chance explains of these trained models" in at_one
+    assert "other seeds are not covered" in at_five
+
+
+def test_pairs_that_rest_on_different_faces_say_so_and_missing_intervals_are_no_verdict():
+    nothing = {"low": float("nan"), "high": float("nan"), "images": 9, "faces": 46, "seeds": 1, "reason": "too few"}
+    found = answer(row(), *(row(arm=f"other{k}", p_value=1.0, p_holm=1.0, **nothing) for k in range(3)))
+    assert found.startswith("On 9 to 130 test photographs with 46 to 608 faces and 1 to 5 seeds")
+    assert "nothing can be said of other0 and old (too few), other1" in found
+    assert "no difference shown" not in found

@@ -109,3 +109,29 @@ def test_single_trainings_become_inputs_of_curves_and_regimes() -> None:
     schemas.validate(wide, REGIMES)
     assert wide["low"].notna().all()
     assert set(regimes["regime"]) == {"full", "frozen"} and set(regimes["trained_parameters"]) == {7}
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_the_distance_between_unpaired_levels_is_covered_as_promised(seeds: int) -> None:
+    from maskbench.comparison.variants import _apart
+
+    rng, inside, rounds = np.random.default_rng(seeds), 0, 1500
+    for _ in range(rounds):
+        runs = rng.normal(0.8, 0.04, (2, seeds))  # only seeds differ: as few degrees of freedom as there can be
+        sides = [
+            {"seeds": seeds, "sd": run.std(ddof=1), "standard_error": run.std(ddof=1) / np.sqrt(seeds),
+             "photographs_behind": 100}
+            for run in runs
+        ]  # fmt: skip
+        low, high = _apart(float(runs[0].mean() - runs[1].mean()), *sides, "share difference", 0.95)
+        inside += low <= 0 <= high
+    assert inside / rounds >= 0.93
+
+
+def test_the_distance_of_shares_stays_a_distance_of_shares() -> None:
+    from maskbench.comparison.variants import _apart
+
+    side = {"seeds": 1, "sd": float("nan"), "standard_error": 0.4, "photographs_behind": 3}
+    assert _apart(0.5, side, side, "share difference", 0.95) == (-1.0, 1.0)
+    low, high = _apart(0.5, side, side, "loss difference", 0.95)
+    assert low < -1 and high > 1

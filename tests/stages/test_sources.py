@@ -61,6 +61,15 @@ def test_what_a_file_lacks_is_worked_out_from_the_probabilities(tmp_path: Path) 
         (lambda t: t.drop(columns=["prob_no"]), "columns missing: prob_CLASS"),
         (lambda t: t.assign(prob_no=2.0), "sum to 1"),
         (lambda t: t.assign(label="perhaps"), "no column prob_perhaps"),
+        (lambda t: t.assign(arm=""), "arm is empty in row 1"),
+        (lambda t: t.assign(seed="a"), "seed 'a' in row 1 is not a whole number"),
+        (lambda t: t.assign(seed=0.5), "is not a whole number"),
+        (lambda t: t.assign(seed=""), "is not a whole number"),
+        (lambda t: t.assign(prob_no="high"), "a probability is not a number"),
+        (lambda t: t.assign(split="val"), "no row with split `test`; there are: val"),
+        (lambda t: t.head(0), "no row with split `test`; there are: none"),
+        (lambda t: pd.concat([t, t.tail(1)]), "face f119 stands there twice for m, seed 0"),
+        (lambda t: pd.concat([t, t.tail(1).assign(arm="n", label="no")]), "face f119 has several values of label"),
     ],
 )
 def test_a_table_in_another_format_is_refused_in_one_line(tmp_path: Path, change, message: str) -> None:
@@ -85,3 +94,44 @@ def test_a_run_is_not_written_over(tmp_path: Path) -> None:
     folders.claim(CONFIG, set())
     with pytest.raises(RunError, match="holds a run"):
         compare_sources([tmp_path], folders, CONFIG, print)
+
+
+def test_ids_are_names_whatever_they_look_like(tmp_path: Path) -> None:
+    table = predictions(0.8).assign(face_id=[f"{n:05d}" for n in range(120)], image_id=range(120))
+    table = table.rename(columns={"prob_no": "prob_None", "prob_yes": "prob_1"}).replace(
+        {"label": {"no": "None", "yes": "1"}}
+    )
+    table.to_csv(tmp_path / "p.csv", index=False)
+    table.to_parquet(tmp_path / "p.parquet")
+    for path in (tmp_path / "p.csv", tmp_path / "p.parquet"):
+        found = read_predictions(path)
+        assert found["face_id"].iloc[7] == "00007"
+        assert found["image_id"].iloc[7] == "7"
+        assert set(found["label"]) == {"None", "1"}
+        assert found["correct"].mean() == pytest.approx(0.8, abs=0.1)
+
+
+def test_a_comparison_that_fails_leaves_the_earlier_one_as_it_was(tmp_path: Path) -> None:
+    predictions(0.6).to_csv(tmp_path / "mine.csv", index=False)
+    predictions(0.99).to_csv(tmp_path / "theirs.csv", index=False)
+    folders = RunDir.named("both", tmp_path)
+    compare_sources([tmp_path / "mine.csv", tmp_path / "theirs.csv"], folders, CONFIG, lambda line: None)
+
+    def state() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for top in (folders.results, folders.plots) for path in top.rglob("*.*")}
+
+    before = state()
+    predictions(0.99).iloc[:-1].to_csv(tmp_path / "theirs.csv", index=False)  # a face is missing
+    with pytest.raises(ValueError, match="not measured on the same faces"):
+        compare_sources([tmp_path / "mine.csv", tmp_path / "theirs.csv"], folders, CONFIG, lambda line: None)
+    assert state() == before
+    assert not [path for top in (folders.results, folders.plots) for path in top.parent.glob(".*new*")]
+
+
+def test_numbers_never_make_the_name_of_another_source(tmp_path: Path) -> None:
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        predictions(0.8).to_csv(tmp_path / folder / "a.csv", index=False)
+    predictions(0.8).to_csv(tmp_path / "a-1.csv", index=False)
+    sources = read_sources([tmp_path / "x/a.csv", tmp_path / "y/a.csv", tmp_path / "a-1.csv"])
+    assert len({source.prefix for source in sources}) == 3

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from maskbench.comparison.bootstrap import PHOTOGRAPHS
 from maskbench.comparison.paired import LOWER_IS_BETTER, NO_DIFFERENCE
@@ -52,9 +53,7 @@ def comparison_answer(differences: pd.DataFrame, metric: str = "f1_macro") -> st
     if table.empty:
         raise ValueError(f"differences: no rows of {metric!r} over all classes; keep it in the table")
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-    basis = (
-        f"{rows[0]['images']} test photographs with {rows[0]['faces']} faces and {_counted(rows[0]['seeds'], 'seed')}"
-    )
+    basis = _basis(rows)
     what = METRIC_NAMES.get(metric, metric)
     if len(rows) > TOLD_ONE_BY_ONE:
         return f"On {basis}: {_many(rows, what)}. What would change the verdict: {_change_of_many(rows)}."
@@ -63,19 +62,36 @@ def comparison_answer(differences: pd.DataFrame, metric: str = "f1_macro") -> st
     return f"On {basis}: {shown}. What would change the verdict: {change}."
 
 
-def mcnemar_sentences(tests: pd.DataFrame) -> list[str]:
+def _basis(rows: Sequence[dict[str, Any]]) -> str:
+    """What the pairs rest on; where that differs, from the least to the most."""
+
+    def counted(name: str, thing: str) -> str:
+        least, most = min(int(row[name]) for row in rows), max(int(row[name]) for row in rows)
+        return f"{least} to {most} {thing}s" if least < most else _counted(most, thing)
+
+    return f"{counted('images', 'test photograph')} with {counted('faces', 'face')} and {counted('seeds', 'seed')}"
+
+
+def mcnemar_sentences(tests: pd.DataFrame, alpha: float = 0.05) -> list[str]:
     """What McNemar's clustered test over all seeds says, one sentence per pair of arms.
 
     Args:
         tests: `schemas.COMPARISON_TESTS`.
+        alpha: level.
     """
     table = tests[(tests["test"] == MCNEMAR_CLUSTERED) & (tests["seed"] == ALL_SEEDS)]
-    return [
-        f"Only {row['baseline']} was right in {row['b']:.0f} decisions, only {row['arm']} in {row['c']:.0f}: "
-        f"{'more than' if row['p_holm'] <= 0.05 else 'no more than'} chance explains "
-        f"({MCNEMAR_CLUSTERED}, over all seeds: {p_text(row['p_value'])}, after Holm {p_text(row['p_holm'])})."
-        for row in table.to_dict("records")
-    ]
+    return [_mcnemar({str(key): value for key, value in row.items()}, alpha) for row in table.to_dict("records")]
+
+
+def _mcnemar(row: dict[str, Any], alpha: float) -> str:
+    counted = f"Only {row['baseline']} was right in {row['b']:.0f} decisions, only {row['arm']} in {row['c']:.0f}"
+    if math.isnan(row["p_holm"]):
+        return f"{counted}: that cannot be tested ({row['reason'] or 'p undefined'})."
+    more = "more than" if row["p_holm"] <= alpha else "no more than"
+    return (
+        f"{counted}: {more} chance explains of these trained models ({MCNEMAR_CLUSTERED}, over all seeds: "
+        f"{p_text(row['p_value'])}, after Holm {p_text(row['p_holm'])}; other seeds are not covered)."
+    )
 
 
 def p_text(p: float) -> str:
@@ -121,12 +137,16 @@ def _also(differences: pd.DataFrame, row: dict[str, Any]) -> str:
 def _many(rows: Sequence[dict[str, Any]], what: str) -> str:
     """Pairs that differ with their numbers, the others by name."""
     differing = [row for row in rows if row["verdict"] != NO_DIFFERENCE and not math.isnan(row["value"])]
-    others = [f"{row['arm']} and {row['baseline']}" for row in rows if row not in differing]
+    unknown = [row for row in rows if math.isnan(row["value"]) or math.isnan(row["low"])]
+    others = [f"{row['arm']} and {row['baseline']}" for row in rows if row not in differing and row not in unknown]
     verb = "differ" if len(differing) > 1 else "differs"
     counted = f"of {len(rows)} pairs of arms, {len(differing) or 'none'} {verb} in {what}"
     told = [counted + (f": {'; '.join(_shown(row, what) for row in differing)}" if differing else "")]
     if others:
         told.append(f"no difference shown between {', '.join(others)}")
+    if unknown:
+        named = ", ".join(f"{row['arm']} and {row['baseline']} ({row['reason'] or 'no interval'})" for row in unknown)
+        told.append(f"nothing can be said of {named}")
     return "; ".join(told)
 
 
@@ -168,14 +188,17 @@ def _change(row: dict[str, Any], named: bool) -> str:
 
 
 def _times_more(row: dict[str, Any]) -> str:
-    """How many times the data would show a difference of the size measured: standard errors fall with the root."""
-    if not row["value"] or not row["standard_error"] > 0:
+    """How many times the data would show a difference of the size measured every second time.
+
+    Standard errors fall with the root of the data; Holm's correction is taken as it is.
+    """
+    if not row["value"] or not row["standard_error"] > 0 or not 0 < row["p_value"] <= row["p_holm"] < 1:
         return ""
-    half = (row["high"] - row["low"]) / 2
-    times = (half / abs(row["value"])) ** 2
-    if times <= 1:
+    corrected = row["alpha"] * row["p_value"] / row["p_holm"]
+    times = (stats.norm.isf(corrected / 2) * row["standard_error"] / abs(row["value"])) ** 2
+    if not 1 < times < 100:
         return ""
-    return f" (about {times:.1f} times as many for one of the size measured)" if times < 100 else ""
+    return f" (about {times:.1f} times as many for an even chance to show one of the size measured)"
 
 
 def _counted(count: int, thing: str) -> str:

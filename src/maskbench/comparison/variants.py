@@ -83,7 +83,9 @@ def _gaps(
     for m, (row, base) in enumerate(zip(records(table), records(other), strict=True)):
         gap = float(row["value"] - base["value"])
         kind: Kind = "loss difference" if row["metric"] in LOWER_IS_BETTER else "share difference"
-        low, high = _paired(level, reference, m, kind, row, confidence) if same else _apart(gap, row, base, confidence)
+        low, high = (
+            _paired(level, reference, m, kind, row, confidence) if same else _apart(gap, row, base, kind, confidence)
+        )
         found.append({"gap": gap, "gap_low": low, "gap_high": high, "paired": same})
     return found
 
@@ -111,15 +113,29 @@ def _paired(
     return found.low, found.high
 
 
-def _apart(gap: float, row: Mapping[str, Any], base: Mapping[str, Any], confidence: float) -> tuple[float, float]:
+def _apart(
+    gap: float, row: Mapping[str, Any], base: Mapping[str, Any], kind: Kind, confidence: float
+) -> tuple[float, float]:
     """Both standard errors together, as if the test sides were independent.
 
-    Sides dealt from the same photographs overlap, which makes the true interval rather narrower.
+    Sides dealt from the same photographs overlap, which makes the true interval rather narrower. Degrees of freedom
+    are those of photographs and of seeds, put together by Satterthwaite's rule as in `bootstrap.interval`.
     """
-    error = float(np.hypot(row["standard_error"], base["standard_error"]))
-    degrees = max(1, min(int(row["photographs_behind"]), int(base["photographs_behind"])) - 1)
-    reach = float(stats.t.ppf((1 + confidence) / 2, degrees)) * error
-    return gap - reach, gap + reach
+    parts = [part for one in (row, base) for part in _variances(one)]
+    total = sum(variance for variance, _ in parts)
+    weighed = sum(variance**2 / degrees for variance, degrees in parts if variance > 0)
+    degrees = total**2 / weighed if weighed > 0 else 1.0
+    reach = float(stats.t.ppf((1 + confidence) / 2, degrees)) * float(np.sqrt(total))
+    low, high = gap - reach, gap + reach
+    return (max(low, -1.0), min(high, 1.0)) if kind == "share difference" else (low, high)
+
+
+def _variances(row: Mapping[str, Any]) -> list[tuple[float, int]]:
+    """The squared standard error by what it comes from, photographs and seeds, each with its degrees of freedom."""
+    seeds = int(row["seeds"])
+    by_seed = float(row["sd"]) ** 2 / seeds if seeds > 1 else 0.0
+    by_photograph = max(float(row["standard_error"]) ** 2 - by_seed, 0.0)
+    return [(by_photograph, max(1, int(row["photographs_behind"]) - 1)), (by_seed, max(1, seeds - 1))]
 
 
 def run_figures(predictions: pd.DataFrame, classes: Sequence[str], *, resamples: int = 1000, seed: int = 0) -> Any:

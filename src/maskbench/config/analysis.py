@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from maskbench.config.base import Section, Share
 
@@ -30,6 +30,20 @@ class ExperimentsConfig(Section):
     balance: tuple[Share, ...] = Field((0.0, 0.5, 1.0), description="imbalance: 0 natural, 1 equal classes")
     label_noise: tuple[Share, ...] = Field((0.1, 0.2, 0.4), description="shares of training labels made wrong")
     resamples: int = Field(2000, ge=2, description="draws of photographs for the variants' intervals")
+
+    @field_validator("run", "fractions", "regimes", "losses", "balance", "label_noise")
+    @classmethod
+    def _differ(cls, levels: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(levels)) < len(levels):
+            raise ValueError("a level stands there twice")
+        return levels
+
+    @field_validator("label_noise")
+    @classmethod
+    def _noisy(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if 0 in levels:
+            raise ValueError("0 is the study itself, which is always among the levels: leave it out")
+        return levels
 
 
 Intervention = Literal["shrink", "blur", "darken", "noise", "jpeg", "shift_box", "scale_box", "margin"]

@@ -128,9 +128,15 @@ def _arms(summary: pd.DataFrame) -> pd.DataFrame:
 def _covers(summary: pd.DataFrame) -> str:
     if summary.empty:
         return ""
-    several = int(summary["seeds"].max())
-    mean = f"Mean over {several} runs ± standard deviation between runs; " if several > 1 else ""
-    return f"{mean}in brackets {summary['confidence'].iloc[0]:.0%} intervals, which cover {summary['covers'].iloc[0]}."
+    several = sorted({int(count) for count in summary["seeds"]})
+    runs = " or ".join(map(str, several))
+    mean = f"Mean over {runs} runs ± standard deviation between runs; " if several[-1] > 1 else ""
+    covered = "; ".join(
+        f"{text} of {', '.join(dict.fromkeys(part['arm']))}" for text, part in summary.groupby("covers", sort=False)
+    )
+    if summary["covers"].nunique() == 1:
+        covered = str(summary["covers"].iloc[0])
+    return f"{mean}in brackets {summary['confidence'].iloc[0]:.0%} intervals, which cover {covered}."
 
 
 def _differences(table: pd.DataFrame) -> pd.DataFrame:

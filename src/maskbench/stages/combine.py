@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -34,8 +35,9 @@ from maskbench.stages.compare import (
 )
 from maskbench.stages.factors import settings, write_factors
 from maskbench.stages.sources import Source, read_sources
-from maskbench.storage import write_text
+from maskbench.storage import read_json, write_text
 
+REPORT = "report.html"
 #: Tables of finished stages that are taken over with the arms renamed, by folder.
 SAVED = {
     "intervene": {"curves": INTERVENTION_CURVES, "ranking": INTERVENTION_RANKING},
@@ -66,18 +68,43 @@ def compare_sources(paths: Sequence[Path], folders: RunDir, config: Config, noti
     if folders.config_file.is_file():
         raise RunError(f"{folders.results}: holds a run; choose another --name for the comparison")
     sources = read_sources(paths)
-    for name in ("compare", "factors", *SAVED):
-        shutil.rmtree(folders.results / name, ignore_errors=True)
-    answer = _compare(sources, folders, config)
-    _explain(sources, folders, config)
-    _take_over(sources, folders)
-    _draw(sources, folders, config)
-    questions = [question1(folders.stage("compare"), folders.results), question2(folders.results)]
-    shown = [question for question in questions if question is not None]
-    path = folders.results / "report.html"
-    write_text(path, build_comparison(config.name, [str(path) for path in paths], shown, read_pictures(folders.plots)))
+    with _beside(folders) as work:
+        answer = _compare(sources, work, config)
+        _explain(sources, work, config)
+        _take_over(sources, work)
+        _draw(sources, work, config)
+        questions = [question1(work.stage("compare"), work.results), question2(work.results)]
+        shown = [question for question in questions if question is not None]
+        report = build_comparison(config.name, [str(path) for path in paths], shown, read_pictures(work.plots))
+        write_text(work.results / REPORT, report)
     notify(answer)
-    return path
+    return folders.results / REPORT
+
+
+@contextmanager
+def _beside(folders: RunDir) -> Iterator[RunDir]:
+    """Folders to work in; without an error their content takes the place of an earlier comparison's, whole."""
+    work = RunDir(*(path.with_name(f".{path.name}.new") for path in (folders.results, folders.plots)))
+    pairs = ((work.results, folders.results), (work.plots, folders.plots))
+    try:
+        for made, _ in pairs:
+            shutil.rmtree(made, ignore_errors=True)
+            made.mkdir(parents=True)
+        yield work
+        for name in ("compare", "factors", *SAVED):
+            shutil.rmtree(folders.results / name, ignore_errors=True)
+        for listing in folders.plots.glob("*.json"):  # figures of the earlier comparison, and nothing else
+            for old in read_json(listing):
+                for suffix in (".png", ".svg"):
+                    (folders.plots / f"{old['name']}{suffix}").unlink(missing_ok=True)
+            listing.unlink()
+        for made, final in pairs:
+            final.mkdir(parents=True, exist_ok=True)
+            for path in made.iterdir():
+                path.replace(final / path.name)
+    finally:
+        for made, _ in pairs:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def _arms(sources: Sequence[Source]) -> list[str]:
@@ -94,7 +121,11 @@ def _compare(sources: Sequence[Source], folders: RunDir, config: Config) -> str:
         tables |= convergence_tables(trainings)
         words = convergence_sentences(tables, list(dict.fromkeys(arm for _, arm in trainings)))
     answer = str(comparison_answer(tables["differences"]))
-    answers = {"comparison": answer, "decisions": mcnemar_sentences(tables["tests"]), "convergence": words}
+    answers = {
+        "comparison": answer,
+        "decisions": mcnemar_sentences(tables["tests"], config.compare.alpha),
+        "convergence": words,
+    }
     write_tables(folders.stage("compare"), tables, answers)
     return answer
 
@@ -144,6 +175,5 @@ def _draw(sources: Sequence[Source], folders: RunDir, config: Config) -> None:
     arms, classes = _arms(sources), sources[0].classes
     drawn = comparison_drawings(folders.stage("compare"), epochs, classes, arms)
     drawn |= experiment_drawings(folders.results, arms)
-    earlier = [path.stem for path in folders.plots.glob("*.json")]
-    for section in dict.fromkeys([*drawn, *earlier]):
-        save_section(folders.plots, section, drawn.get(section, []), dpi=config.report.dpi)
+    for section, drawings in drawn.items():
+        save_section(folders.plots, section, drawings, dpi=config.report.dpi)

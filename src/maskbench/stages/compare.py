@@ -80,7 +80,7 @@ def compare(context: Context) -> list[Path]:
     tables |= convergence_tables([(job.folder, job.arm.name) for job in jobs])
     answer = {
         "comparison": comparison_answer(tables["differences"]),
-        "decisions": mcnemar_sentences(tables["tests"]),
+        "decisions": mcnemar_sentences(tables["tests"], config.alpha),
         "convergence": convergence_sentences(tables, [arm.name for arm in context.config.arms]),
     }
     return write_tables(context.folders.stage("compare"), tables, answer)

@@ -56,6 +56,16 @@ Level = tuple[str, float, dict[str, Any]]
 _NO_NUMBER = float("nan")
 
 
+def percent(share: float) -> str:
+    """A share as a level is called; different shares have different names.
+
+    Example:
+        >>> percent(0.05), percent(0.125), percent(1.0)
+        ('5%', '12.5%', '100%')
+    """
+    return f"{100 * share:.10g}%"
+
+
 def _losses(settings: ExperimentsConfig) -> list[Level]:
     sampled = {"train": {"loss": "cross_entropy", "balanced_sampler": True}}
     plain: list[Level] = [
@@ -67,7 +77,7 @@ def _losses(settings: ExperimentsConfig) -> list[Level]:
 def _fractions(settings: ExperimentsConfig) -> list[Level]:
     repeat = {"repeat": True} if settings.equal_steps else {}
     parts: list[Level] = [
-        (f"{share:.0%}", share, {"training_set": {"fraction": share, **repeat}}) for share in settings.fractions
+        (percent(share), share, {"training_set": {"fraction": share, **repeat}}) for share in settings.fractions
     ]
     return [*parts, ("100%", 1.0, {"training_set": {"fraction": 1.0}})]
 
@@ -83,10 +93,10 @@ LEVELS: dict[Experiment, Callable[[ExperimentsConfig], list[Level]]] = {
     "losses": _losses,
     "data_efficiency": _fractions,
     "imbalance": lambda settings: [
-        (f"{balance:.0%} balanced", balance, {"training_set": {"balance": balance}}) for balance in settings.balance
+        (f"{percent(share)} balanced", share, {"training_set": {"balance": share}}) for share in settings.balance
     ],
     "label_noise": lambda settings: [
-        (f"{noise:.0%} wrong", noise, {"training_set": {"label_noise": noise}})
+        (f"{percent(noise)} wrong", noise, {"training_set": {"label_noise": noise}})
         for noise in (0.0, *settings.label_noise)
     ],
 }  # fmt: skip

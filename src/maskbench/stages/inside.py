@@ -253,7 +253,7 @@ def class_balanced(labels: pd.Series, count: int, seed: int) -> list[int]:
 
     Example:
         >>> class_balanced(pd.Series(list("aaaab")), 3, seed=0)
-        [0, 3, 4]
+        [1, 3, 4]
     """
     rng = np.random.default_rng(seed)
     queues = [list(rng.permutation(np.flatnonzero(labels == name))) for name in sorted(labels.unique())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,14 @@ def _resolved(path: Path) -> Path:
 
 
 def _distinct(names: list[str]) -> list[str]:
-    return [name if names.count(name) == 1 else f"{name}-{index + 1}" for index, name in enumerate(names)]
+    """The names, numbered where several are equal; no number makes a name that another source has."""
+    found: list[str] = []
+    for name in names:
+        if names.count(name) > 1:
+            numbered = (f"{name}-{number}" for number in itertools.count(1))
+            name = next(text for text in numbered if text not in found and text not in names)  # noqa: PLW2901
+        found.append(name)
+    return found
 
 
 def read_predictions(source: Path) -> pd.DataFrame:
@@ -92,15 +100,54 @@ def read_predictions(source: Path) -> pd.DataFrame:
     path = source / "evaluate" / "predictions.parquet" if source.is_dir() else source
     if not path.is_file():
         raise RunError(f"{source}: no predictions there; give results/NAME of an evaluated run, or a .parquet or .csv")
+    texts = [name for name in NEEDED if name != "seed"]
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"label": str})
+        # Ids are names, whatever they look like: 000123 is not 123, and a class may be called None.
+        table = (
+            pd.read_parquet(path)
+            if path.suffix == ".parquet"
+            else pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False)
+        )
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: not a readable table ({' '.join(str(error).split())})") from error
     probabilities = _probabilities(table)
     missing = [name for name in NEEDED if name not in table] + (["prob_CLASS"] if len(probabilities) < 2 else [])
     if missing:
         raise RunError(f"{path}: columns missing: {', '.join(missing)}")
-    return _completed(table, probabilities, path)
+    return _completed(_keyed(table, texts, path), probabilities, path)
+
+
+def _keyed(table: pd.DataFrame, texts: list[str], path: Path) -> pd.DataFrame:
+    """The table with ids as texts and seeds as whole numbers, every face once.
+
+    Raises:
+        RunError: a key is missing or ill-formed, or a face stands there twice or under several labels.
+    """
+    found = table.copy()
+    for name in texts:
+        empty = found[name].isna() | (found[name].astype(str).str.strip() == "")
+        if empty.any():
+            raise RunError(f"{path}: {name} is empty in row {int(empty.to_numpy().argmax()) + 1}")
+        found[name] = found[name].astype(str)
+    seeds = pd.to_numeric(found["seed"], errors="coerce")
+    wrong = ~(seeds >= 0) | (seeds % 1 != 0)
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise RunError(f"{path}: seed {found['seed'].iloc[row]!r} in row {row + 1} is not a whole number from 0 on")
+    found["seed"] = seeds.astype(int)
+    if not (found["split"] == "test").any():
+        raise RunError(
+            f"{path}: no row with split `test`; there are: {', '.join(sorted(set(found['split']))) or 'none'}"
+        )
+    twice = found.duplicated(["arm", "seed", "face_id"])
+    if twice.any():
+        first = found[twice].iloc[0]
+        raise RunError(f"{path}: face {first['face_id']} stands there twice for {first['arm']}, seed {first['seed']}")
+    for name in ("image_id", "label"):
+        several = found.groupby("face_id")[name].nunique()
+        if (several > 1).any():
+            raise RunError(f"{path}: face {several.idxmax()} has several values of {name}")
+    return found
 
 
 def _probabilities(table: pd.DataFrame) -> list[str]:
@@ -109,7 +156,10 @@ def _probabilities(table: pd.DataFrame) -> list[str]:
 
 def _completed(table: pd.DataFrame, probabilities: list[str], path: Path) -> pd.DataFrame:
     classes = np.array([column.removeprefix("prob_") for column in probabilities], dtype=object)
-    probs = table[probabilities].to_numpy(dtype=float)
+    try:
+        probs = table[probabilities].to_numpy(dtype=float)
+    except ValueError as error:
+        raise RunError(f"{path}: a probability is not a number ({error})") from error
     if not (np.isfinite(probs).all() and (probs >= 0).all() and np.allclose(probs.sum(axis=1), 1, atol=1e-3)):
         raise RunError(f"{path}: probabilities must be finite, not negative, and sum to 1 in every row")
     unknown = sorted(set(table["label"].astype(str)) - set(classes))
