@@ -14,11 +14,14 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from maskbench import schemas
-from maskbench.storage import read_json, read_yaml
+from maskbench.storage import read_arrays, read_json, read_yaml
 from maskbench.study import STAGES
 
-SMOKE = ["--preset", "smoke", "--weights", "bundled"]
-WHOLE = [*SMOKE, "--set", "interventions.run=[darken]", "--set", "report.dpi=60"]
+SMOKE = ["--preset", "smoke", "--weights", "bundled", "--set", "explain.methods=[]"]
+WHOLE = [
+    *SMOKE, "--set", "interventions.run=[darken]", "--set", "explain.methods=[grad_cam, layer_cam, occlusion]",
+    "--set", "explain.maximised_channels=1", "--set", "report.dpi=60",
+]  # fmt: skip
 SHARES = "class_shares={with_mask: 0.6, without_mask: 0.25, mask_weared_incorrect: 0.15}"
 
 
@@ -82,6 +85,38 @@ def test_both_questions_are_answered_with_their_evidence(finished: tuple[Path, s
     assert len(pd.read_parquet(results / "factors" / "properties.parquet")) == len(
         pd.read_parquet(results / "audit" / "faces.parquet")
     )
+
+
+def test_question_3_is_answered_and_what_it_rests_on_is_there(finished: tuple[Path, str]) -> None:
+    base, _ = finished
+    results, plots = base / "results" / "smoke", base / "plots" / "smoke"
+    folder = results / "explain"
+    answers = read_json(folder / "answers.json")
+    text = html.unescape((results / "report.html").read_text(encoding="utf-8"))
+    assert answers["question3"]["answer"] in text
+    for anchor in ("question-3", "explanations", "representations", "failures"):
+        assert f'id="{anchor}"' in text
+    summary = pd.read_parquet(folder / "faithfulness_summary.parquet")
+    assert set(summary["method"]) == {"grad_cam", "layer_cam", "occlusion", "random", "centre"}
+    assert (summary.groupby(["arm", "method"]).size() == 11).all()  # the sample knows the true masks
+    centre = summary[(summary["method"] == "centre") & (summary["measure"] == "similarity_random")]
+    assert centre["fails"].all()
+    predictions = pd.read_parquet(results / "evaluate" / "predictions.parquet").query("split == 'test'")
+    features = pd.read_csv(folder / "map_features.csv")
+    assert set(zip(features["arm"], features["face_id"], strict=True)) == set(
+        zip(predictions["arm"], predictions["face_id"], strict=True)
+    )
+    skill = pd.read_parquet(folder / "mistake_skill.parquet")
+    assert (
+        skill.groupby("arm")["mistakes"].first() == (~predictions["correct"]).groupby(predictions["arm"]).sum()
+    ).all()
+    maps, ids = read_arrays(folder / "maps.safetensors")
+    assert set(maps) == {"manual-random", "torchvision-pretrained"}
+    assert all(part.shape == (len(ids), 32, 32) for part in maps.values())
+    for name in ("explained-faces", "faithfulness", "embedding-tsne", "cka", "first-filters", "hard-loss-1",
+                 "favourite-inputs", "feature-maps-1"):  # fmt: skip
+        assert (plots / f"{name}.png").is_file(), name
+    assert text.count('class="point') == 2 * predictions["face_id"].nunique()  # the interactive figure
 
 
 def test_a_run_and_somebody_elses_predictions_are_compared(finished: tuple[Path, str], cache: Path) -> None:
@@ -210,7 +245,7 @@ def test_any_labels_and_number_of_classes(tmp_path: Path, cache: Path, labels: i
     settings = {"label_map": renamed[labels]}
     done = maskbench(
         "run", "--data", "d", *SMOKE, "--set", f"data={json.dumps(settings)}", "--set", "train.epochs=1",
-        "--set", "report.dpi=60",
+        "--set", "report.dpi=60", "--set", f"explain.methods={'[grad_cam]' if labels == 4 else '[]'}",
         cwd=tmp_path, cache=cache,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -81,7 +81,8 @@ class ExplainConfig(Section):
             "grad_cam", "grad_cam_pp", "layer_cam", "hires_cam", "eigen_cam", "integrated_gradients", "occlusion",
             "gradient_shap",
         ),
-        description="measured for faithfulness; score_cam asks the model once per channel and face: slow on a CPU",
+        description="measured for faithfulness; none: the stage does nothing. score_cam asks the model once per "
+        "channel and face: slow on a CPU",
     )  # fmt: skip
     layer: str = Field(
         "layer3", min_length=1, description="whose activations class activation maps weigh; any module's name"

@@ -32,7 +32,7 @@ from maskbench.training.checkpoint import execution_of, preprocess_of
 #: Views shifted by this share of the side test whether a map moves with the face: 4 px of 64.
 SHIFT = 1 / 16
 #: Standard deviation of the blur that insertion starts from, in sides (Petsiuk 2018 blur until nothing is recognised).
-BLUR = 1 / 8
+BLUR = 1 / 4
 _BATCH = 256
 
 Floats = NDArray[np.float64]

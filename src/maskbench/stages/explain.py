@@ -33,7 +33,9 @@ Tables = dict[str, tuple[pd.DataFrame, Any]]
 
 
 def explain(context: Context) -> list[Path]:
-    """Look inside every best checkpoint, on the test faces of its run."""
+    """Look inside every best checkpoint, on the test faces of its run; with no method, at nothing."""
+    if not context.config.explain.methods:
+        return []
     folder, study = context.folders.stage("explain"), Study.read(context)
     looks: list[Look] = []
     for seed in context.config.seeds.numbers():

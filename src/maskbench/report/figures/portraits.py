@@ -27,6 +27,8 @@ OPACITY = 0.75
 WRONG = "#D55E00"
 _CELL = 1.3
 _LINE = 0.12
+#: Letters that fit under a cell.
+_LETTERS = 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +101,10 @@ def fig_cells(
         ax.set_axis_off()
     for index, row in enumerate(rows):
         if labels[index]:
+            label = wrapped(labels[index], 15).replace("$", r"\$")
             axes[index * columns].annotate(
-                wrapped(labels[index], 15), (-0.12, 0.5), xycoords="axes fraction", ha="right", va="center", fontsize=8,
-                fontweight="bold", linespacing=1.1,
+                label, (-0.12, 0.5), xycoords="axes fraction", ha="right", va="center", fontsize=8, fontweight="bold",
+                linespacing=1.1,
             )  # fmt: skip
         for column, cell in enumerate(row):
             if cell is not None:
@@ -116,14 +119,20 @@ def _height(row: Sequence[Cell | None]) -> float:
     """Inches that a row takes with its texts."""
     cells = [cell for cell in row if cell is not None]
     above = max((cell.title.count("\n") + 1 for cell in cells if cell.title), default=0)
-    return _CELL + _LINE * (above + max((len(cell.lines) for cell in cells), default=0)) + 0.08
+    below = max((_text(cell).count("\n") + 1 for cell in cells if cell.lines), default=0)
+    return _CELL + _LINE * (above + below) + 0.08
+
+
+def _text(cell: Cell) -> str:
+    """The lines, folded to the width of a cell: a long class name would push the faces apart."""
+    return "\n".join(wrapped(line, _LETTERS) for line in cell.lines).replace("$", r"\$")
 
 
 def _draw_cell(ax: Axes, cell: Cell) -> None:
     shown = cell.pixels if cell.heat is None else overlay(cell.pixels, cell.heat)
     ax.imshow(shown, interpolation="nearest" if cell.heat is None else "bilinear")
     ax.set_title(cell.title, fontsize=7, fontweight="normal", pad=2, linespacing=1.05)
-    ax.annotate("\n".join(cell.lines), (0.5, -0.03), xycoords="axes fraction", ha="center", va="top", fontsize=6.5,
+    ax.annotate(_text(cell), (0.5, -0.03), xycoords="axes fraction", ha="center", va="top", fontsize=6.5,
                 linespacing=1.15)  # fmt: skip
     if cell.wrong:
         ax.set_axis_on()
