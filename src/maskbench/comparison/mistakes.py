@@ -346,8 +346,7 @@ def _verdict(tables: MistakeTables, arm: str) -> str:
     maps = _row(tables.skill, features="maps", **fitted)
     plain = _row(tables.skill, arm=arm, features=CONFIDENCE, metric="auc")
     gain = _row(tables.gain, features="both", baseline="probability", **fitted)
-    over_plain = _row(tables.gain, features="both", baseline=CONFIDENCE, **fitted)
-    if gain["shown"] and over_plain["shown"]:
+    if _shown(tables.gain, arm, "logistic"):
         verdict = f"explanations add to the probabilities of {arm}"
     elif not gain["beyond_margin"]:
         verdict = f"explanations are not needed in {arm}: gains above {MARGIN:g} do not fit the data"
@@ -362,19 +361,22 @@ def _verdict(tables: MistakeTables, arm: str) -> str:
 
 
 def _would_change(gain: pd.DataFrame, arms: Sequence[str]) -> str:
-    rows = [
-        _row(gain, arm=arm, model="logistic", metric="auc", features="both", baseline="probability") for arm in arms
-    ]
+    asked = {"metric": "auc", "features": "both", "baseline": "probability"}
+    rows = [_row(gain, arm=arm, model="logistic", **asked) for arm in arms]
     known = [row for row in rows if not row["reason"]]
     if not known:
         return "More test photographs with mistakes would make an answer possible."
     widest = max(known, key=lambda row: row["high"])
-    forest = [_row(gain, arm=row["arm"], model="forest", metric="auc", features="both", baseline="probability")
-              for row in known]  # fmt: skip
-    agree = all(bool(one["shown"]) == bool(other["shown"]) for one, other in zip(known, forest, strict=True))
+    agree = all(_shown(gain, row["arm"], "logistic") == _shown(gain, row["arm"], "forest") for row in known)
     return (
         f"It rests on {' and '.join(str(row['mistakes']) for row in known)} mistakes: true gains of up to "
         f"{widest['high']:.3f} fit these data, so more photographs could change it; a forest in place of the "
         f"regression {'says the same' if agree else 'says otherwise'}. It is an answer for these features of maps and "
         "for finding mistakes; what a person learns from a map that shows a mistake's cause is not measured by it."
     )
+
+
+def _shown(gain: pd.DataFrame, arm: str, model: str) -> bool:
+    """Whether maps add to the probabilities, fitted and as they are: a weak fit of these must not be their gain."""
+    asked = {"arm": arm, "model": model, "metric": "auc", "features": "both"}
+    return all(bool(_row(gain, baseline=baseline, **asked)["shown"]) for baseline in ("probability", CONFIDENCE))
