@@ -132,8 +132,12 @@ def test_an_arm_does_not_differ_from_itself():
 
 def test_arms_measured_on_other_faces_cannot_be_paired():
     table = plausible_predictions(CLASSES, SHARES, arms={"x": 1.0, "y": 2.0}, faces=40)
-    with pytest.raises(ValueError, match="same faces"):
+    last = table["face_id"].iloc[-1]
+    with pytest.raises(ValueError, match=rf"same faces \(39 and 40 faces, 1 of them in one only, '{last}' for one\)"):
         differences_table(table.iloc[:-1], CLASSES)
+    other = table.assign(image_id=[*table["image_id"].iloc[:-1], "elsewhere"])
+    with pytest.raises(ValueError, match=f"image_id of '{last}' is 'elsewhere' and '"):
+        differences_table(other, CLASSES)
 
 
 def test_one_arm_has_no_differences_but_the_columns():

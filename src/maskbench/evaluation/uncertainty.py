@@ -118,7 +118,20 @@ def check_same_faces(baseline: pd.DataFrame, arm: pd.DataFrame) -> None:
             where = next(
                 f"seed {part['seed'].iloc[0]}, {part['split'].iloc[0]}" for part in (arm, baseline) if len(part)
             )
-            raise ValueError(f"{names[0]} and {names[1]}, {where}: not measured on the same faces")
+            raise ValueError(
+                f"{names[0]} and {names[1]}, {where}: not measured on the same faces ({_unlike(arm, baseline, column)})"
+            )
+
+
+def _unlike(arm: pd.DataFrame, baseline: pd.DataFrame, column: str) -> str:
+    """In what two runs differ that should have the same faces."""
+    if column == "face_id":
+        alone = sorted(set(arm["face_id"]) ^ set(baseline["face_id"]))
+        told = f"{len(arm)} and {len(baseline)} faces"
+        return f"{told}, {len(alone)} of them in one only, {alone[0]!r} for one" if alone else f"{told}, some repeated"
+    pairs = zip(arm["face_id"], arm[column], baseline[column], strict=True)
+    face, one, other = next(row for row in pairs if row[1] != row[2])
+    return f"{column} of {face!r} is {one!r} and {other!r}"
 
 
 class _Bootstrap:

@@ -56,7 +56,7 @@ class Faces:
         return Cell(self.views[face_id], **options)
 
     def heat(self, arm: str, face_id: str, **options: Any) -> Cell | None:
-        """The face under an arm's map; None where the arm was not tested on it in the first run."""
+        """The face under an arm's map; None where no map of it was kept."""
         heat = self.maps[arm].get(face_id)
         return None if heat is None else Cell(self.views[face_id], heat, **options)
 
@@ -178,7 +178,7 @@ _KINDS = {
     "hard_loss": (
         "The hardest faces",
         "By cross-entropy, hardest first; an orange frame marks a mistake, under each face Grad-CAM of the class that "
-        "was predicted in the first run, where it was tested there.",
+        "was predicted in the first run that tested it.",
     ),
     "confident": (
         "The most confident mistakes",

@@ -50,7 +50,7 @@ def explain(context: Context) -> list[Path]:
         write_table(path, table, schema, csv=csv)
         written += [path, *([path.with_suffix(".csv")] if csv else [])]
     write_json(folder / "answers.json", answers)
-    pictures = write_pictures(folder, study, [look for look in looks if look.seed == looks[0].seed], tables)
+    pictures = write_pictures(folder, study, looks, tables)
     return [*written, *pictures, folder / "answers.json"]
 
 

@@ -29,17 +29,18 @@ def write_pictures(
     Args:
         folder: of the stage.
         study: what is shared.
-        looks: all arms of the first run.
+        looks: all arms of all runs, the first run first.
         tables: of the stage, by name.
 
     Returns:
-        `maps.safetensors` (Grad-CAM of every test face, by arm), `portraits.safetensors` (every method, by
-        `ARM/METHOD`), `layers.safetensors` (filters, feature maps, favourite inputs), `views.safetensors`,
+        `maps.safetensors` (Grad-CAM of the first run's test faces and of the hardest faces of the others, by arm),
+        `portraits.safetensors` (every method, by `ARM/METHOD`), `layers.safetensors` (filters, feature maps, favourite inputs), `views.safetensors`,
         `sheet.jpg`, `sheet.json`.
     """
     config = study.context.config
+    write_arrays(folder / "maps.safetensors", *kept_maps(looks, set(tables["failures"][0]["face_id"])))
+    looks = [look for look in looks if look.seed == looks[0].seed]
     ids, size = list(looks[0].faces["face_id"]), config.faces.input_size
-    write_arrays(folder / "maps.safetensors", {look.arm: look.maps.astype(np.float16) for look in looks}, ids)
     chosen = portrait_faces(looks, tables["failures"][0], study.context.classes(), config.explain.feature_faces)
     position = {face_id: row for row, face_id in enumerate(study.faces["face_id"])}
     portraits: dict[str, NDArray[Any]] = {}
@@ -55,6 +56,18 @@ def write_pictures(
     sheet = write_sheet(folder, view_pixels(study.canvases[[position[name] for name in ids]], size), ids)
     names = ("maps", "portraits", "layers", "views")
     return [*(folder / f"{name}.safetensors" for name in names), *sheet]
+
+
+def kept_maps(looks: Sequence[Look], hard: set[str]) -> tuple[dict[str, NDArray[np.float16]], list[str]]:
+    """Maps by arm of the first run's test faces and of hard faces, these from the first run that tested them."""
+    known: dict[str, dict[str, NDArray[np.floating]]] = {}
+    for look in looks:
+        own = known.setdefault(look.arm, {})
+        for face_id, heat in zip(look.faces["face_id"], look.maps, strict=True):
+            own.setdefault(face_id, heat)
+    first = list(looks[0].faces["face_id"])
+    ids = first + sorted(hard - set(first))
+    return {arm: np.stack([own[name] for name in ids]).astype(np.float16) for arm, own in known.items()}, ids
 
 
 def portrait_faces(looks: Sequence[Look], failures: pd.DataFrame, classes: Sequence[str], count: int) -> list[str]:
