@@ -34,8 +34,8 @@ def write_pictures(
 
     Returns:
         `maps.safetensors` (Grad-CAM of the first run's test faces and of the hardest faces of the others, by arm),
-        `portraits.safetensors` (every method, by `ARM/METHOD`), `layers.safetensors` (filters, feature maps, favourite inputs), `views.safetensors`,
-        `sheet.jpg`, `sheet.json`.
+        `portraits.safetensors` (every method, by `ARM/METHOD`), `layers.safetensors` (filters, feature maps,
+        favourite inputs), `views.safetensors`, `sheet.jpg`, `sheet.json`.
     """
     config = study.context.config
     write_arrays(folder / "maps.safetensors", *kept_maps(looks, set(tables["failures"][0]["face_id"])))
