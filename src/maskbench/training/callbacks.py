@@ -13,12 +13,12 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 
 from maskbench import schemas
 from maskbench.storage import atomic_path
+from maskbench.training.base import MeasuredModule
 from maskbench.training.checkpoint import save_checkpoint
-from maskbench.training.module import ArmModule
 
 
 class KeepBest(Callback):
-    """Save the weights whenever smoothed validation macro-F1 is higher than ever, or equal at a lower loss.
+    """Save the weights whenever an epoch is judged better than all before it (`MeasuredModule.score`).
 
     Args:
         path: of the release checkpoint.
@@ -31,25 +31,20 @@ class KeepBest(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare and save."""
-        if trainer.sanity_checking or not isinstance(pl_module, ArmModule):
+        if trainer.sanity_checking or not isinstance(pl_module, MeasuredModule):
             return
         epoch, history = trainer.current_epoch, pl_module.history
-        score = (pl_module.smoothed_f1(), -history.value(epoch, "val", "cross_entropy"))
-        if not math.isfinite(score[1]):
+        score = pl_module.score(epoch)
+        if not all(map(math.isfinite, score)):
             raise ValueError(
-                f"{history.arm} seed {history.seed}: validation loss is not finite in epoch {epoch + 1}; "
-                "lower train.learning_rate or set train.gradient_clip"
+                f"{history.arm} seed {history.seed}: validation is not finite in epoch {epoch + 1}; "
+                "lower the learning rate or set gradient_clip"
             )
         if score > self.score:
             self.epoch, self.score = epoch, score
             if trainer.is_global_zero:
-                measured = {
-                    "epoch": epoch,
-                    "val_f1_macro": history.value(epoch, "val", "f1_macro"),
-                    "val_f1_macro_smoothed": score[0],
-                    "val_cross_entropy": -score[1],
-                }
-                save_checkpoint(self.path, pl_module.model, {**self.record, **measured})
+                record = {**self.record, "epoch": epoch, **pl_module.described(epoch)}
+                save_checkpoint(self.path, pl_module.released(), record)
 
     def state_dict(self) -> dict[str, Any]:
         """For the resume checkpoint."""
@@ -101,7 +96,7 @@ class LiveTable(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write and say."""
-        if not isinstance(pl_module, ArmModule) or not trainer.is_global_zero:
+        if not isinstance(pl_module, MeasuredModule) or not trainer.is_global_zero:
             return
         history, epoch = pl_module.history, trainer.current_epoch
         table = schemas.validate(history.table("epochs"), schemas.EPOCHS)
@@ -111,9 +106,8 @@ class LiveTable(Callback):
         )
         with atomic_path(self.path) as temporary:
             wide.to_csv(temporary)
-        values = [history.value(epoch, *key) for key in (("train", "loss"), ("val", "loss"), ("val", "f1_macro"))]
+        told = "".join(f"{name} {value:.4f}, " for name, value in pl_module.headline(epoch).items())
         self.notify(
-            f"{history.arm} seed {history.seed} epoch {epoch + 1}/{trainer.max_epochs}: "
-            f"train loss {values[0]:.4f}, val loss {values[1]:.4f}, val macro-F1 {values[2]:.4f}, "
+            f"{history.arm} seed {history.seed} epoch {epoch + 1}/{trainer.max_epochs}: {told}"
             f"{history.epoch_seconds[-1]:.1f} s"
         )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -22,10 +19,10 @@ from maskbench.evaluation.confusion import confusion_metrics
 from maskbench.models.execution import Execution
 from maskbench.models.forward import evaluation_logits
 from maskbench.seeding import generator
-from maskbench.training.diagnostics import GradientFlow, LossStatistics
-from maskbench.training.history import History
+from maskbench.training.base import MeasuredModule
+from maskbench.training.diagnostics import GradientFlow
 from maskbench.training.losses import WeightedCrossEntropy
-from maskbench.training.optim import build_optimiser, largest_rate
+from maskbench.training.optim import build_optimiser
 from maskbench.training.regimes import apply_regime
 
 
@@ -59,8 +56,8 @@ class EpochSums(nn.Module):
         return counts, means
 
 
-class ArmModule(L.LightningModule):
-    """Training and validation of one arm; everything measured lands in `history`.
+class ArmModule(MeasuredModule):
+    """Training and validation of one classifier.
 
     Args:
         model: the network.
@@ -89,18 +86,15 @@ class ArmModule(L.LightningModule):
         train: TrainConfig,
         evaluate: EvaluateConfig,
     ) -> None:
-        super().__init__()
-        self.model, self.criterion = model, criterion
-        self.seed, self.classes, self.preprocess, self.execution = seed, classes, preprocess, execution
+        super().__init__(
+            model, arm=arm, run=run, seed=seed, execution=execution, moving_average=train.moving_average,
+            gradient_clip=train.gradient_clip,
+        )  # fmt: skip
+        self.criterion, self.classes, self.preprocess = criterion, classes, preprocess
         self.protocol, self.evaluate = train, evaluate
-        self.history = History(arm, run)
-        self.statistics = LossStatistics(train.moving_average)
         self.flow = GradientFlow(model)
         self.training_sums, self.validation_sums = EpochSums(len(classes)), EpochSums(len(classes))
         self.trained_parameters = 0
-        self._batches = hashlib.sha256()
-        self._epoch_started = 0.0
-        self._pending: list[tuple[int, Tensor, float]] = []
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Optimiser and per-step schedule of the protocol."""
@@ -115,9 +109,7 @@ class ArmModule(L.LightningModule):
         apply_regime(self.model, self.protocol, self.current_epoch)
         learning = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         self.trained_parameters = max(self.trained_parameters, learning)
-        self.statistics.start_epoch()
-        self._epoch_started = time.perf_counter()
-        self._batches = hashlib.sha256()
+        self.start_epoch()
 
     def views(self, batch: Batch, batch_idx: int) -> Tensor:
         """The augmented views that step `batch_idx` of this epoch trains on: (B, 3, S, S) float32.
@@ -132,54 +124,16 @@ class ArmModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one augmented batch."""
-        self._batches.update(batch.rows.cpu().numpy().tobytes())
+        self.saw(batch.rows)
         logits = self.model(self.execution.arrange(self.views(batch, batch_idx)))
         loss: Tensor = self.criterion(logits, batch.targets)
         self.training_sums.add(logits.detach().float(), batch.targets, loss.detach())
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Live statistics; the loss is read at the progress bar's pace, so a GPU is not made to wait."""
-        rate = largest_rate(self.trainer.optimizers[0])
-        self._pending.append((self.global_step - 1, outputs["loss"].detach(), rate))
-        if len(self._pending) >= self.live_interval or batch_idx + 1 == self.trainer.num_training_batches:
-            self._flush_steps()
-            self.log("loss_mean", self.statistics.mean, prog_bar=True, logger=False)
-            self.log("loss_var", self.statistics.variance, prog_bar=True, logger=False)
-            self.log("loss_avg", self.statistics.moving_average, prog_bar=True)
-
-    @property
-    def live_interval(self) -> int:
-        """Steps between readings of the loss: every step on a CPU, every tenth where reading waits."""
-        return 1 if self.execution.device == "cpu" else 10
-
-    def _flush_steps(self) -> None:
-        for step, loss, rate in self._pending:
-            self.statistics.update(float(loss))
-            row = {
-                "epoch": self.current_epoch,
-                "step": step,
-                "loss": float(loss),
-                "loss_mean": self.statistics.mean,
-                "loss_variance": self.statistics.variance,
-                "loss_moving_average": self.statistics.moving_average,
-                "learning_rate": rate,
-            }
-            self.history.add("steps", [row])
-        self._pending.clear()
-
     def on_after_backward(self) -> None:
         """Gradient norms, before clipping."""
         if self._flow_due():
             self.flow.record_gradients()
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the global gradient norm; Lightning's own clipping refuses fused optimisers.
-
-        Nothing has to be unscaled first: bfloat16 has float32's range, so no loss scaling is used.
-        """
-        if self.protocol.gradient_clip > 0:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.protocol.gradient_clip)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The optimiser's step, with what it changed."""
@@ -210,14 +164,29 @@ class ArmModule(L.LightningModule):
             return
         self._close("train", self.training_sums)
         self._close("val", self.validation_sums)
-        self.history.batches.append(self._batches.hexdigest())
-        self.history.epoch_seconds.append(time.perf_counter() - self._epoch_started)
+        self.close_epoch()
         self.log("val_f1", self.history.value(self.current_epoch, "val", "f1_macro"), prog_bar=True)
-        self.log("val_f1_smoothed", self.smoothed_f1())
+        self.log("val_f1_smoothed", self.smoothed_f1(self.current_epoch))
 
-    def smoothed_f1(self) -> float:
-        """Mean validation macro-F1 of the last epochs, `selection_window` of them: what epochs are judged by."""
-        last = self.current_epoch
+    def score(self, epoch: int) -> tuple[float, float]:
+        """Smoothed macro-F1; of equal ones the lower cross-entropy."""
+        return self.smoothed_f1(epoch), -self.history.value(epoch, "val", "cross_entropy")
+
+    def described(self, epoch: int) -> dict[str, float]:
+        """Validation figures of the epoch."""
+        return {
+            "val_f1_macro": self.history.value(epoch, "val", "f1_macro"),
+            "val_f1_macro_smoothed": self.smoothed_f1(epoch),
+            "val_cross_entropy": self.history.value(epoch, "val", "cross_entropy"),
+        }
+
+    def headline(self, epoch: int) -> dict[str, float]:
+        """Losses and macro-F1."""
+        shown = {"train loss": ("train", "loss"), "val loss": ("val", "loss"), "val macro-F1": ("val", "f1_macro")}
+        return {name: self.history.value(epoch, *key) for name, key in shown.items()}
+
+    def smoothed_f1(self, last: int) -> float:
+        """Mean validation macro-F1 of `selection_window` epochs up to `last`: what epochs are judged by."""
         epochs = range(max(0, last + 1 - self.protocol.selection_window), last + 1)
         return float(np.mean([self.history.value(epoch, "val", "f1_macro") for epoch in epochs]))
 
@@ -236,15 +205,3 @@ class ArmModule(L.LightningModule):
             ],
         )
         self.log_dict({f"{split}/{m}{'/' + c if c else ''}": float(v) for m, c, v in measured}, logger=True)
-
-    # --- resuming -------------------------------------------------------------------------------
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Everything measured so far goes into the resume checkpoint, so the two never disagree."""
-        checkpoint["maskbench_history"] = self.history.state()
-        checkpoint["maskbench_loss"] = self.statistics.state()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue from `on_save_checkpoint`."""
-        self.history.restore(checkpoint["maskbench_history"])
-        self.statistics.restore(checkpoint["maskbench_loss"])

@@ -1,0 +1,63 @@
+"""The section on detectors of faces in whole photographs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from maskbench.config.base import Section, Share
+
+
+class DetectAugmentConfig(Section):
+    """Augmentation of photographs and their boxes."""
+
+    flip: Share = Field(0.5, description="probability of a horizontal flip")
+    scale: tuple[float, float] = Field(
+        (0.7, 2.4),
+        description="a photograph is shown at `detect.input_size` times a factor drawn log-uniformly from here: small "
+        "faces are common and hard, so more is enlarged than reduced",
+    )
+    visible: Share = Field(0.5, description="a face counts if at least this share of its box lies in the crop")
+    brightness: float = Field(0.3, ge=0, le=1)
+    contrast: float = Field(0.3, ge=0, le=1)
+    saturation: float = Field(0.3, ge=0, le=1)
+    hue: float = Field(0.02, ge=0, le=0.5)
+
+    @model_validator(mode="after")
+    def _scale_rises(self) -> DetectAugmentConfig:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError("scale: two positive factors are needed, the smaller first")
+        return self
+
+
+class DetectConfig(Section):
+    """One protocol for the detectors of every arm."""
+
+    detector: Literal["fcos", "retinanet"] = "fcos"
+    channels: int = Field(96, ge=32, multiple_of=32, description="of the feature pyramid")
+    convolutions: int = Field(2, ge=1, le=8, description="of each branch of FCOS's head")
+    input_size: int = Field(512, ge=64, le=2048, description="longer side of a photograph when predicting, px")
+    crop_sizes: tuple[Annotated[int, Field(ge=64, multiple_of=32)], ...] = Field(
+        (224, 256, 288), min_length=1, description="sides of the squares trained on, drawn per batch, px"
+    )
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(8, ge=2)
+    learning_rate: float = Field(6e-4, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_share: Share = 0.1
+    final_rate_share: Share = 0.01
+    gradient_clip: float = Field(5.0, ge=0)
+    average_decay: float = Field(0.995, ge=0, lt=1, description="of the moving average of weights that is kept")
+    score_threshold: Share = Field(0.02, description="boxes below are dropped")
+    nms_iou: Share = Field(0.5, description="of two boxes that overlap more, of whatever class, the better is kept")
+    max_detections: int = Field(300, ge=1, description="per photograph; one of the real ones has 115 faces")
+    eval_batch_size: int = Field(8, ge=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = Field(-1, ge=-1, description="processes that cut and augment; -1: none on a CPU, 8 beside a GPU")
+    resume_seconds: float = Field(60.0, ge=0)
+    resamples: int = Field(500, ge=2, description="draws of photographs for intervals")
+    gallery: int = Field(18, ge=0, description="badly localised faces that are shown of each arm")
+    augment: DetectAugmentConfig = DetectAugmentConfig()

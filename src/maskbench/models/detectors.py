@@ -1,0 +1,129 @@
+"""Detectors of faces in whole photographs, on the same two ResNet34s that name single faces.
+
+A feature pyramid joins what layer1 … layer4 see, at strides 4, 8, 16, 32 and 64 px: half of the faces here are
+smaller than 21 px, less than three steps of the usual finest stride of 8.
+
+Source:
+    Lin et al., Feature Pyramid Networks, CVPR 2017; Tian et al., FCOS, ICCV 2019; Lin et al., Focal Loss for Dense
+    Object Detection (RetinaNet), ICCV 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.fcos import FCOS, FCOSHead
+from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
+
+from maskbench.config.detection import DetectConfig
+from maskbench.models.pretrained import LoadedWeights, WeightsRecord
+from maskbench.models.registry import build_model
+from maskbench.models.resnet34 import CHANNELS
+from maskbench.seeding import derive_seed
+
+#: Steps of the pyramid's levels, px.
+STRIDES = (4, 8, 16, 32, 64)
+#: FCOS gives a level the faces whose farthest side lies 4 to 8 of these away: 32 to 64 px at stride 8.
+_FCOS_SIZES = tuple((stride,) for stride in STRIDES)
+#: RetinaNet's anchors: three sizes an octave from twice the stride on, squares; faces are nearly that.
+_ANCHOR_SIZES = tuple(tuple(round(2 * stride * 2 ** (step / 3), 1) for step in range(3)) for stride in STRIDES)
+_GROUPS = 32
+
+
+class FullPrecisionFCOSHead(FCOSHead):  # type: ignore[misc]  # torchvision is not typed
+    """FCOS's head, whose answers are float32 whatever its layers compute in: in bfloat16, 400 px are steps of 2 px."""
+
+    def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
+        """Feature maps to `cls_logits`, `bbox_regression`, `bbox_ctrness`."""
+        return {name: part.float() for name, part in super().forward(x).items()}
+
+
+class FullPrecisionRetinaNetHead(RetinaNetHead):  # type: ignore[misc]
+    """RetinaNet's head, in the same way."""
+
+    def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
+        """Feature maps to `cls_logits`, `bbox_regression`."""
+        return {name: part.float() for name, part in super().forward(x).items()}
+
+
+def _fcos(backbone: nn.Module, num_classes: int, config: DetectConfig, options: dict[str, object]) -> nn.Module:
+    head = FullPrecisionFCOSHead(config.channels, 1, num_classes, config.convolutions)
+    anchors = AnchorGenerator(_FCOS_SIZES, ((1.0,),) * len(STRIDES))
+    model: nn.Module = FCOS(backbone, num_classes, anchor_generator=anchors, head=head, **options)
+    return model
+
+
+def _retinanet(backbone: nn.Module, num_classes: int, config: DetectConfig, options: dict[str, object]) -> nn.Module:
+    norm = partial(nn.GroupNorm, _GROUPS)
+    head = FullPrecisionRetinaNetHead(config.channels, len(_ANCHOR_SIZES[0]), num_classes, norm_layer=norm)
+    anchors = AnchorGenerator(_ANCHOR_SIZES, ((1.0,),) * len(STRIDES))
+    model: nn.Module = RetinaNet(backbone, num_classes, anchor_generator=anchors, head=head, **options)
+    return model
+
+
+#: Backbone, K, configuration and torchvision's options -> detector. A new detector is one more entry.
+DETECTORS: dict[str, Callable[[nn.Module, int, DetectConfig, dict[str, object]], nn.Module]] = {
+    "fcos": _fcos,
+    "retinanet": _retinanet,
+}
+
+
+def build_detector(
+    implementation: str,
+    num_classes: int,
+    config: DetectConfig,
+    *,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    seed: int,
+    loaded: LoadedWeights | None,
+) -> tuple[nn.Module, WeightsRecord]:
+    """A detector, on the CPU, that follows from its arguments alone.
+
+    The backbone starts as the classifier of the same arm and seed does; pyramid and head are bit-identical in all
+    arms of a seed.
+
+    Args:
+        implementation: of the ResNet34, a key of `models.registry.IMPLEMENTATIONS`.
+        num_classes: K; labels are 0 … K-1, there is no class of the background.
+        config: kind and size.
+        mean: RGB mean on 0…1, subtracted by the model itself.
+        std: RGB standard deviation.
+        seed: of the random initialisation.
+        loaded: pretrained weights of the backbone; None for a random start.
+
+    Returns:
+        A module in torchvision's conventions (training: images float (3, H, W) in 0…1 and targets to losses;
+        evaluation: images to boxes, labels, scores), and the record of what its backbone starts from.
+
+    Raises:
+        ValueError: unknown implementation.
+        WeightsError: `loaded` does not fit.
+    """
+    classifier, record = build_model(implementation, num_classes, seed=seed, loaded=loaded)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(seed, "detector"))
+        backbone = BackboneWithFPN(
+            classifier,
+            return_layers={f"layer{depth}": str(depth - 1) for depth in range(1, 5)},
+            in_channels_list=list(CHANNELS),
+            out_channels=config.channels,
+            norm_layer=nn.BatchNorm2d,
+        )
+        options: dict[str, object] = {
+            "image_mean": list(mean),
+            "image_std": list(std),
+            "score_thresh": config.score_threshold,
+            # Overlapping boxes of different classes are settled afterwards, over all classes (`inference.detect`).
+            "nms_thresh": max(config.nms_iou, 0.6),
+            "detections_per_img": 2 * config.max_detections,
+            # Photographs come at their final size.
+            "_skip_resize": True,
+        }
+        model = DETECTORS[config.detector](backbone, num_classes, config, options)
+    return model, record
