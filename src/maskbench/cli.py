@@ -36,6 +36,7 @@ Directory = Annotated[
 RunName = Annotated[str | None, typer.Option("--name", help="name of the run: results/NAME, plots/NAME")]
 Preset = Annotated[str | None, typer.Option("--preset", help=f"size of the study: {', '.join(PRESETS)}")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file laid over the preset")]
+Task = Annotated[str, typer.Option("--task", help="classify given faces, detect faces in whole photographs, or all")]
 Weights = Annotated[str | None, typer.Option("--weights", help="auto, imagenet, bundled, none, or a file")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="one field, e.g. --set train.epochs=5 (repeatable)")]
 Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="runs of every arm, each with another seed")]
@@ -127,39 +128,37 @@ def _progress(interactive: bool) -> Callable[[str], Callable[[int, int], None] |
     return start
 
 
-def _study(
-    names: list[str] | None, base: Path, overwrite: bool, engine: Engine | None = None, **options: Any
-) -> Context:
-    """Run stages of a run: all of them, or those named."""
+def _study(names: list[str], base: Path, overwrite: bool, engine: Engine | None = None, **options: Any) -> Context:
+    """Run the named stages of a run."""
     from maskbench import study
     from maskbench.rundir import RunError, command_line
     from maskbench.stages.context import Engine, check_inputs, dataset_root
 
     config, folders = choose_config(base, **options, fresh=overwrite)
-    if names is not None and "audit" not in names and not folders.config_file.is_file():
+    if "audit" not in names and not folders.config_file.is_file():
         raise RunError(
             f"{folders.results}: no such run; begin it with maskbench run or maskbench audit --name {config.name}"
         )
     context = _context(config, folders, engine or Engine())
-    if names is None or "audit" in names:
+    if "audit" in names:
         dataset_root(context)  # a dataset that is not there must not leave a run's folder behind
     device = ""
-    if names is None or "train" in names:
+    if {"train", "detect-train"} & set(names):
         check_inputs(context)
-        device = _device(config)
+        device = _device(config, names)
     if overwrite and folders.results.exists():
         _delete_run(folders)
     with folders.lock():
         folders.claim(config, study.used_sections(folders))
         folders.record_command(command_line(), device)
-        study.run_stages(names or list(study.STAGES), context)
+        study.run_stages(names, context)
     return context
 
 
-def _device(config: Config) -> str:
+def _device(config: Config, names: list[str]) -> str:
     from maskbench.models.execution import resolve_execution
 
-    return resolve_execution(config.train, config.faces.input_size).device
+    return resolve_execution(config.train if "train" in names else config.detect, config.faces.input_size).device
 
 
 def _delete_run(folders: RunDir) -> None:
@@ -176,15 +175,20 @@ def _delete_run(folders: RunDir) -> None:
 @app.command()
 def run(
     data: Data = None, name: RunName = None, preset: Preset = None, config: ConfigFile = None,
-    weights: Weights = None, seeds: Seeds = None, setting: Settings = None, engine: EngineName = "local",
-    workers: Workers = 0, address: Address = "", out: Base = Path(), overwrite: Overwrite = False,
-    debug: Debug = False,
+    weights: Weights = None, seeds: Seeds = None, setting: Settings = None, task: Task = "classify",
+    engine: EngineName = "local", workers: Workers = 0, address: Address = "", out: Base = Path(),
+    overwrite: Overwrite = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Run the whole study; skips what is complete, continues what was interrupted.
 
     Example: maskbench run --data kaggle --preset quick
     """
-    context = _study(None, out, overwrite, _engine(engine, workers, address), data=data, name=name, preset=preset,
+    from maskbench.study import stages_of
+
+    if task not in ("classify", "detect", "all"):
+        raise ConfigError(f"--task {task}: choose classify, detect or all")
+    where = _engine(engine, workers, address)
+    context = _study(stages_of(task), out, overwrite, where, data=data, name=name, preset=preset,
                      config_file=config, weights=weights, seeds=seeds, settings=setting)  # fmt: skip
     _show_results(context)
 
@@ -225,6 +229,7 @@ _stage_command("evaluate", "Measure a run's trained arms on the test split.", Fa
 _stage_command("factors", "Set a run's errors against the properties of the test faces.", False)
 _stage_command("intervene", "Predict a run's test faces changed in one way at a time (interventions.run).", False)
 _stage_command("experiments", "Train variants of a run with one thing changed each (experiments.run).", False)
+_stage_command("detect-train", "Train the detector of every arm of a run whose split is there.", False)
 _stage_command("report", "Draw a run's figures and write its report.", False)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from maskbench.data.sources import DatasetError
 from maskbench.rundir import RunDir, RunError
@@ -26,6 +26,8 @@ class Stage:
         sections: parts of the configuration it depends on.
         run: does the work, returns the files it leaves.
         outside: hash of the state of files outside the run's folder that it reads.
+        uses: stages whose files it reads where they have run; it does without them where not.
+        task: part of which study it is: naming given faces, finding faces in photographs, or both.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Stage:
     sections: tuple[str, ...]
     run: Callable[[Context], list[Path]]
     outside: Callable[[Context], str] | None = None
+    uses: tuple[str, ...] = ()
+    task: Literal["both", "classify", "detect"] = "classify"
 
 
 def _in(module: str, function: str) -> Callable[[Context], list[Path]]:
@@ -48,9 +52,9 @@ def _in(module: str, function: str) -> Callable[[Context], list[Path]]:
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("audit", (), ("data", "audit"), _in("describe", "audit"), dataset_state),
-        Stage("eda", ("audit",), ("eda", "faces", "report"), _in("describe", "eda")),
-        Stage("split", ("audit",), ("split", "seeds"), _in("describe", "split")),
+        Stage("audit", (), ("data", "audit"), _in("describe", "audit"), dataset_state, task="both"),
+        Stage("eda", ("audit",), ("eda", "faces", "report"), _in("describe", "eda"), task="both"),
+        Stage("split", ("audit",), ("split", "seeds"), _in("describe", "split"), task="both"),
         Stage(
             "train",
             ("audit", "split"),
@@ -87,10 +91,29 @@ STAGES: dict[str, Stage] = {
             "compare", ("audit", "train", "evaluate"), ("arms", "seeds", "split", "compare"), _in("compare", "compare")
         ),
         Stage(
+            "detect-train",
+            ("audit", "split"),
+            ("faces", "arms", "weights", "seeds", "detect"),
+            _in("detect_train", "detect_train"),
+            weights_state,
+            task="detect",
+        ),
+        Stage(
             "report",
-            ("audit", "eda", "split", "train", "evaluate", "factors", "intervene", "experiments", "explain", "compare"),
+            ("audit", "eda", "split"),
             ("report",),
             _in("results", "report"),
+            uses=(
+                "train",
+                "evaluate",
+                "factors",
+                "intervene",
+                "experiments",
+                "explain",
+                "compare",
+                "detect-train",
+            ),
+            task="both",
         ),
     )
 }
@@ -103,10 +126,15 @@ def stage_key(stage: Stage, context: Context, outside: str) -> str:
         "stage": stage.name,
         "maskbench": version("maskbench"),
         "config": {section: config[section] for section in stage.sections},
-        "inputs": {name: _content(context.folders.manifest(name)) for name in stage.needs},
+        "inputs": {name: _content(context.folders.manifest(name)) for name in inputs_of(stage, context)},
         "outside": outside,
     }
     return content_key(value)
+
+
+def inputs_of(stage: Stage, context: Context) -> list[str]:
+    """Stages whose files a stage reads: those it needs, and of those it uses the ones that have run."""
+    return [*stage.needs, *(name for name in stage.uses if context.folders.manifest(name))]
 
 
 def _content(manifest: dict[str, Any]) -> dict[str, str]:
@@ -129,7 +157,7 @@ def outside_state(stage: Stage, context: Context) -> str:
 
 
 #: Sections that say what is asked of trained models and how it is shown: a finished study takes more questions.
-OPEN_SECTIONS = frozenset({"factors", "interventions", "experiments", "explain", "compare", "report"})
+OPEN_SECTIONS = frozenset({"factors", "interventions", "experiments", "explain", "compare", "detections", "report"})
 
 
 def used_sections(folders: RunDir) -> set[str]:
@@ -141,7 +169,7 @@ def used_sections(folders: RunDir) -> set[str]:
 def is_current(name: str, context: Context) -> bool:
     """Whether a stage and all it needs are complete and unchanged."""
     stage = STAGES[name]
-    if not all(is_current(need, context) for need in stage.needs):
+    if not all(is_current(need, context) for need in inputs_of(stage, context)):
         return False
     return context.folders.is_complete(name, stage_key(stage, context, outside_state(stage, context)))
 
@@ -161,7 +189,7 @@ def run_stages(names: Sequence[str], context: Context) -> None:
     for name, stage in STAGES.items():
         if name not in names:
             continue
-        for need in stage.needs:
+        for need in inputs_of(stage, context):
             if need not in done and not is_current(need, context):
                 how = "run" if need == "compare" else need  # `maskbench compare` is for several runs
                 raise RunError(
@@ -186,6 +214,16 @@ def _run_stage(stage: Stage, key: str, outside: str, context: Context) -> None:
     seconds = time.perf_counter() - started
     context.folders.complete(stage.name, key, outputs, seconds, outside)
     context.notify(f"{stage.name}: done in {seconds:.1f} s")
+
+
+def stages_of(task: str) -> list[str]:
+    """The stages of a task: `classify`, `detect` or `all`, in the study's order.
+
+    Example:
+        >>> stages_of("detect")
+        ['audit', 'eda', 'split', 'detect-train', 'report']
+    """
+    return [name for name, stage in STAGES.items() if task == "all" or stage.task in ("both", task)]
 
 
 def needed_for(name: str) -> list[str]:

@@ -26,6 +26,7 @@ from maskbench.config.data import (
     SplitConfig,
     TrainingSetConfig,
 )
+from maskbench.config.detection import DetectAugmentConfig, DetectConfig, DetectionsConfig
 from maskbench.config.study import (
     PRESETS,
     STUDY_ARMS,
@@ -49,6 +50,9 @@ __all__ = [
     "Config",
     "ConfigError",
     "DataConfig",
+    "DetectAugmentConfig",
+    "DetectConfig",
+    "DetectionsConfig",
     "EdaConfig",
     "EvaluateConfig",
     "Experiment",

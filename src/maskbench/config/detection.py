@@ -14,9 +14,8 @@ class DetectAugmentConfig(Section):
 
     flip: Share = Field(0.5, description="probability of a horizontal flip")
     scale: tuple[float, float] = Field(
-        (0.7, 2.4),
-        description="a photograph is shown at `detect.input_size` times a factor drawn log-uniformly from here: small "
-        "faces are common and hard, so more is enlarged than reduced",
+        (0.6, 1.8),
+        description="a photograph is shown at `detect.input_size` times a factor drawn log-uniformly from here",
     )
     visible: Share = Field(0.5, description="a face counts if at least this share of its box lies in the crop")
     brightness: float = Field(0.3, ge=0, le=1)
@@ -43,12 +42,15 @@ class DetectConfig(Section):
     )
     epochs: int = Field(20, ge=1)
     batch_size: int = Field(8, ge=2)
-    learning_rate: float = Field(6e-4, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     warmup_share: Share = 0.1
     final_rate_share: Share = 0.01
     gradient_clip: float = Field(5.0, ge=0)
     average_decay: float = Field(0.995, ge=0, lt=1, description="of the moving average of weights that is kept")
+    validate_every: int = Field(
+        2, ge=1, description="epochs between measurements on validation photographs; the last is always measured"
+    )
     score_threshold: Share = Field(0.02, description="boxes below are dropped")
     nms_iou: Share = Field(0.5, description="of two boxes that overlap more, of whatever class, the better is kept")
     max_detections: int = Field(300, ge=1, description="per photograph; one of the real ones has 115 faces")
@@ -58,6 +60,12 @@ class DetectConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = Field(-1, ge=-1, description="processes that cut and augment; -1: none on a CPU, 8 beside a GPU")
     resume_seconds: float = Field(60.0, ge=0)
-    resamples: int = Field(500, ge=2, description="draws of photographs for intervals")
-    gallery: int = Field(18, ge=0, description="badly localised faces that are shown of each arm")
     augment: DetectAugmentConfig = DetectAugmentConfig()
+
+
+class DetectionsConfig(Section):
+    """How detections are measured and shown."""
+
+    resamples: int = Field(500, ge=2, description="draws of photographs for intervals")
+    confidence: float = Field(0.95, gt=0, lt=1)
+    gallery: int = Field(18, ge=0, description="badly localised faces that are shown of each arm")

@@ -29,6 +29,7 @@ from maskbench.config.data import (
     SplitConfig,
     TrainingSetConfig,
 )
+from maskbench.config.detection import DetectConfig, DetectionsConfig
 from maskbench.config.training import ArmConfig, EvaluateConfig, TrainConfig
 from maskbench.storage import read_yaml
 
@@ -62,6 +63,8 @@ class Config(Section):
     experiments: ExperimentsConfig = ExperimentsConfig()
     explain: ExplainConfig = ExplainConfig()
     compare: CompareConfig = CompareConfig()
+    detect: DetectConfig = DetectConfig()
+    detections: DetectionsConfig = DetectionsConfig()
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
@@ -90,6 +93,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "compare": {"resamples": 200, "permutations": 1999},
         "factors": {"folds": 3, "repeats": 2, "resamples": 50},
         "explain": {"faithfulness_faces": 6, "steps": 4, "folds": 3, "resamples": 50},
+        "detect": {
+            "epochs": 1,
+            "channels": 32,
+            "convolutions": 1,
+            "input_size": 128,
+            "crop_sizes": [96],
+            "resamples": 20,
+            "gallery": 4,
+        },
     },
     "quick": {"explain": {"faithfulness_faces": 24, "steps": 8}},  # two cores take half a minute an arm
     "standard": {
@@ -98,6 +110,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train": {"epochs": 30, "patience": 10},
         "interventions": {"run": get_args(Intervention)},
         "explain": {"methods": get_args(ExplainMethod)},
+        "detect": {"epochs": 60, "channels": 128, "convolutions": 4, "input_size": 640, "crop_sizes": [320, 384, 448]},
     },
     "paper": {
         "seeds": {"count": 10, "vary": "both"},
@@ -106,6 +119,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "interventions": {"run": get_args(Intervention)},
         "experiments": {"run": get_args(Experiment)},
         "explain": {"methods": get_args(ExplainMethod), "faithfulness_faces": 300},
+        "detect": {"epochs": 120, "channels": 128, "convolutions": 4, "input_size": 640, "crop_sizes": [320, 384, 448]},
     },
 }
 

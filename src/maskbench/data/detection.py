@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -64,8 +63,8 @@ class Draw:
     seed: int
 
 
-class Views(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
-    """Augmented views of photographs; each follows from its `Draw` alone, whichever process makes it.
+class Views(Dataset[DetectionBatch]):
+    """Augmented views of photographs, indexed by lists of draws; a view follows from its `Draw` alone.
 
     Args:
         photographs: to cut from.
@@ -76,15 +75,20 @@ class Views(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
     def __init__(self, photographs: Photographs, base: int, augment: DetectAugmentConfig) -> None:
         self.photographs, self.base, self.augment = photographs, base, augment
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor, int]:
-        photographs = self.photographs
-        image = photographs.image(draw.row)
+    def __getitem__(self, draws: list[Draw]) -> DetectionBatch:
+        views = [self.view(draw) for draw in draws]
+        images, boxes, labels = zip(*views, strict=True)
+        return DetectionBatch(torch.stack(images), boxes, labels, torch.tensor([draw.row for draw in draws]))
+
+    def view(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+        """One view: see `augmented_view`."""
+        photographs, row = self.photographs, draw.row
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(draw.seed)
-            view, boxes, labels = augmented_view(
-                image, photographs.boxes[draw.row], photographs.labels[draw.row], draw.size, self.base, self.augment
-            )
-        return view, boxes, labels, draw.row
+            return augmented_view(
+                photographs.image(row), photographs.boxes[row], photographs.labels[row], draw.size, self.base,
+                self.augment,
+            )  # fmt: skip
 
 
 def augmented_view(
@@ -162,12 +166,6 @@ def _areas(boxes: Tensor) -> Tensor:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def collate(views: list[tuple[Tensor, Tensor, Tensor, int]]) -> DetectionBatch:
-    """One batch of views of one size."""
-    images, boxes, labels, rows = zip(*views, strict=True)
-    return DetectionBatch(torch.stack(images), boxes, labels, torch.tensor(rows))
-
-
 class EpochDraws(Sampler[list[Draw]]):
     """Shuffled batches of draws; order, sizes and seeds are functions of seed and epoch alone.
 
@@ -213,8 +211,6 @@ def training_loader(
         workers: processes that make views; 0: this one.
     """
     views = Views(photographs, config.input_size, config.augment)
-    loader: DataLoader[Any] = DataLoader(
-        views, batch_sampler=EpochDraws(rows, config, seed), collate_fn=collate, num_workers=workers,
-        persistent_workers=workers > 0,
-    )  # fmt: skip
-    return loader
+    # As `sampler`, not `batch_sampler`: Lightning tells only the former each epoch's number.
+    draws = EpochDraws(rows, config, seed)
+    return DataLoader(views, sampler=draws, batch_size=None, num_workers=workers, persistent_workers=workers > 0)

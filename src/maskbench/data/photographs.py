@@ -146,8 +146,8 @@ def _targets(
     rows_of = faces.reset_index(drop=True).groupby("image_id").indices
     coordinates = faces[BOX_COLUMNS].to_numpy(dtype=np.float32)
     position = {name: index for index, name in enumerate(classes)}
-    known: NDArray[np.int64] = faces["label"].map(position).to_numpy(dtype=np.int64)
-    none: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-    rows = [rows_of.get(image_id, none) for image_id in images["image_id"]]
+    known = np.asarray(faces["label"].map(position), dtype=np.int64)
+    none = np.empty(0, dtype=np.intp)
+    rows = [np.asarray(rows_of.get(image_id, none)) for image_id in images["image_id"]]
     boxes = tuple((coordinates[part] * scale).astype(np.float32) for part, scale in zip(rows, scales, strict=True))
     return boxes, tuple(np.asarray(known[part], dtype=np.int64) for part in rows)

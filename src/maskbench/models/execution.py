@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from maskbench.config import TrainConfig
-
 #: From this input size on, channels-last is the faster layout for bf16 on CPU (benchmarks/layouts.py).
 CHANNELS_LAST_FROM_PX = 112
+
+
+class ExecutionChoices(Protocol):
+    """What sections of the configuration say about execution."""
+
+    @property
+    def device(self) -> Literal["auto", "cpu", "cuda"]:
+        """Where."""
+        ...
+
+    @property
+    def precision(self) -> Literal["auto", "fp32", "bf16"]:
+        """Of the forward and backward pass."""
+        ...
+
+    @property
+    def memory_format(self) -> Literal["auto", "channels_last", "contiguous"]:
+        """Of weights and activations."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,14 +81,14 @@ def has_fast_bf16(device: str) -> bool:
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
-def resolve_execution(config: TrainConfig, input_size: int) -> Execution:
+def resolve_execution(config: ExecutionChoices, input_size: int) -> Execution:
     """Turn `auto` into choices for this machine.
 
     Raises:
         ValueError: CUDA was asked for and there is none.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("train.device: cuda was asked for, but torch sees no CUDA device; use auto or cpu")
+        raise ValueError("device: cuda was asked for, but torch sees no CUDA device; use auto or cpu")
     wanted = config.device
     device: Literal["cpu", "cuda"] = wanted if wanted != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     precision = config.precision

@@ -22,7 +22,7 @@ from maskbench.models.forward import evaluation_logits
 from maskbench.report.figures.portraits import Cell, fig_cells
 from maskbench.storage import atomic_path, read_yaml
 from maskbench.training.checkpoint import execution_of, load_checkpoint, preprocess_of
-from maskbench.training.fit import BEST
+from maskbench.training.trainer import BEST
 
 #: Refused before decoding, as in a study.
 MAX_PIXELS = 100_000_000

@@ -105,7 +105,7 @@ def look_inside(study: Study, seed: int, outlines: Outlines | None) -> list[Look
 
 def _look(study: Study, job: Job, outlines: Outlines | None) -> Look:
     from maskbench.training.checkpoint import execution_of, load_checkpoint
-    from maskbench.training.fit import BEST
+    from maskbench.training.trainer import BEST
 
     model, record = load_checkpoint(job.folder / BEST)
     execution_of(record).place(model)
@@ -211,7 +211,7 @@ def initial_features(study: Study) -> Floats | None:
     from maskbench.stages.jobs import initial_weights
     from maskbench.stages.training import resolve_pretrained
     from maskbench.training.checkpoint import execution_of, preprocess_of, read_record
-    from maskbench.training.fit import BEST
+    from maskbench.training.trainer import BEST
 
     jobs = make_jobs(
         study.context, study.context.folders.stage("train"), study.context.config, resolve_pretrained(study.context)

@@ -44,7 +44,7 @@ def _intervened(context: Context) -> pd.DataFrame:
     from maskbench.data.interventions import INTERVENTIONS, context_margin
     from maskbench.inference.intervene import intervened_table
     from maskbench.training.checkpoint import load_checkpoint
-    from maskbench.training.fit import BEST
+    from maskbench.training.trainer import BEST
 
     config = context.config
     chosen = [INTERVENTIONS[name] for name in config.interventions.run]

@@ -1,4 +1,4 @@
-"""One training as a job: it meets the study through files only, so any process on any machine can do it."""
+"""A training as a job: it meets the study through files only, so any process on any machine can do it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -27,8 +27,13 @@ if TYPE_CHECKING:
 
 #: Packages whose version can change what a training computes.
 TRAINING_PACKAGES = ("maskbench", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "python")
-JOB_FILES = ("best.safetensors", "best.json", "last.safetensors", "last.json", "epochs.parquet", "epochs.csv",
-             "confusion.parquet", "steps.parquet", "gradients.parquet", "weights.json", "fit.json")  # fmt: skip
+#: Files that a finished training leaves, by task.
+JOB_FILES = {
+    "classify": ("best.safetensors", "best.json", "last.safetensors", "last.json", "epochs.parquet", "epochs.csv",
+                 "confusion.parquet", "steps.parquet", "gradients.parquet", "weights.json", "fit.json"),
+    "detect": ("best.safetensors", "best.json", "last.safetensors", "last.json", "epochs.parquet", "epochs.csv",
+               "steps.parquet", "weights.json", "fit.json"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Job:
         seed: number of the run.
         weights: the pretrained weights' name or file; empty for a random start.
         weights_sha256: their hash, checked when they are loaded.
+        task: what is trained: to name faces, or to find them in photographs.
     """
 
     results: Path
@@ -54,6 +60,7 @@ class Job:
     seed: int
     weights: str
     weights_sha256: str
+    task: Literal["classify", "detect"] = "classify"
 
     def __str__(self) -> str:
         """As messages name it."""
@@ -128,6 +135,10 @@ class _Canvases:
 
 def job_key(job: Job, context: Context) -> str:
     """What a training's result depends on."""
+    if job.task == "detect":
+        from maskbench.stages.detect_jobs import detector_key
+
+        return detector_key(job, context)
     from maskbench.data.faces import cache_key
     from maskbench.models.execution import resolve_execution
 
@@ -174,6 +185,17 @@ def run_job(job: Job, notify: Callable[[str], None], progress: bool = False) -> 
     Raises:
         RunError: the pretrained weights are not those that the study began with.
     """
+    if job.task == "detect":
+        from maskbench.stages.detect_jobs import train_detector
+
+        train_detector(job, notify, progress)
+    else:
+        _train_classifier(job, notify, progress)
+    record = read_json(job.folder / "job.json")
+    write_json(job.folder / "job.json", record | {"outputs": describe_files(job.folder, list(JOB_FILES[job.task]))})
+
+
+def _train_classifier(job: Job, notify: Callable[[str], None], progress: bool) -> None:
     from maskbench.training.fit import FitInputs, fit_arm
 
     context, found = job.context(notify), versions()
@@ -184,8 +206,6 @@ def run_job(job: Job, notify: Callable[[str], None], progress: bool = False) -> 
         {name: found[name] for name in TRAINING_PACKAGES},
     )
     fit_arm(inputs, job.config, job.arm, job.seed, initial_weights(job), job.folder, notify=notify, progress=progress)
-    record = read_json(job.folder / "job.json")
-    write_json(job.folder / "job.json", record | {"outputs": describe_files(job.folder, list(JOB_FILES))})
 
 
 def initial_weights(job: Job) -> LoadedWeights | None:
@@ -218,7 +238,7 @@ def _silent(line: str) -> None:
 
 def outputs(job: Job) -> list[Path]:
     """Files that a finished training leaves."""
-    return [job.folder / name for name in JOB_FILES]
+    return [job.folder / name for name in JOB_FILES[job.task]]
 
 
 def read_runs(jobs: list[Job], name: str, schema: Any) -> pd.DataFrame:

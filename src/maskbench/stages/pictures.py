@@ -106,7 +106,7 @@ def _of_model(
     from maskbench.explain.cam import maps_by_method
     from maskbench.explain.features import DEPTHS, feature_maps, first_filters
     from maskbench.training.checkpoint import execution_of, load_checkpoint, preprocess_of
-    from maskbench.training.fit import BEST
+    from maskbench.training.trainer import BEST
 
     job = next(job for job in study.jobs if job.arm.name == look.arm and job.seed == look.seed)
     config, (model, record) = study.context.config.explain, load_checkpoint(job.folder / BEST)

@@ -54,7 +54,7 @@ def predict_run(job: Job, context: Context) -> pd.DataFrame:
     from maskbench.data.datamodule import FaceDataModule
     from maskbench.inference.predict import predict_logits, prediction_table
     from maskbench.training.checkpoint import execution_of, load_checkpoint, preprocess_of
-    from maskbench.training.fit import BEST
+    from maskbench.training.trainer import BEST
 
     images = context.table("audit", "images", schemas.IMAGES)
     faces = context.table("audit", "faces", schemas.FACES)

@@ -66,7 +66,7 @@ def make_jobs(context: Context, folder: Path, config: Config, pretrained: Pretra
     return [job(arm, seed) for seed in config.seeds.numbers() for arm in config.arms]
 
 
-def resolve_pretrained(context: Context) -> Pretrained | None:
+def resolve_pretrained(context: Context, stage: str = "train") -> Pretrained | None:
     """The pretrained weights; once a run has begun with some, it goes on with the same. None: no arm needs any.
 
     Raises:
@@ -76,7 +76,7 @@ def resolve_pretrained(context: Context) -> Pretrained | None:
 
     if not any(arm.initialisation == "pretrained" for arm in context.config.arms):
         return None
-    path = context.folders.stage("train") / "pretrained.json"
+    path = context.folders.stage(stage) / "pretrained.json"
     choice = context.config.weights
     saved = read_json(path) if path.is_file() else None
     if saved and choice == "auto":

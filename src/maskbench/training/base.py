@@ -51,8 +51,11 @@ class MeasuredModule(L.LightningModule):
         self._pending: list[tuple[int, Tensor, float]] = []
 
     @abstractmethod
-    def score(self, epoch: int) -> tuple[float, float]:
-        """How good an epoch is, by validation: higher is better; the second number decides between equal ones."""
+    def score(self, epoch: int) -> tuple[float, float] | None:
+        """How good an epoch is, by validation: higher is better; the second number decides between equal ones.
+
+        None: it was not measured.
+        """
 
     @abstractmethod
     def described(self, epoch: int) -> dict[str, float]:

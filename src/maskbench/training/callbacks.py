@@ -35,6 +35,8 @@ class KeepBest(Callback):
             return
         epoch, history = trainer.current_epoch, pl_module.history
         score = pl_module.score(epoch)
+        if score is None:
+            return
         if not all(map(math.isfinite, score)):
             raise ValueError(
                 f"{history.arm} seed {history.seed}: validation is not finite in epoch {epoch + 1}; "

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from maskbench.config import DetectConfig
 from maskbench.data.transforms import Preprocess
 from maskbench.models.execution import Execution
 from maskbench.models.registry import build_model
@@ -20,6 +21,8 @@ from maskbench.storage import atomic_path, write_json
 #: Key of the record inside the safetensors header.
 RECORD = "maskbench"
 FORMAT = 1
+#: Kinds of models a checkpoint may hold; one without a kind is a classifier of faces.
+CLASSIFIER, DETECTOR = "classifier", "detector"
 
 
 class CheckpointError(ValueError):
@@ -70,20 +73,51 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The model, in evaluation mode on the CPU, and its record.
+    """A classifier, in evaluation mode on the CPU, and its record.
 
     Raises:
         CheckpointError: see `read_record`, or the tensors do not fit the recorded implementation.
     """
     record = read_record(path)
+    _check_kind(path, record, CLASSIFIER)
     model, _ = build_model(record["implementation"], len(record["classes"]), seed=0, loaded=None)
+    return _filled(model, path, record), record
+
+
+def load_detector_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """A detector, in evaluation mode on the CPU, and its record.
+
+    Raises:
+        CheckpointError: see `read_record`, or the tensors do not fit the recorded implementation.
+    """
+    from maskbench.models.detectors import build_detector
+
+    record = read_record(path)
+    _check_kind(path, record, DETECTOR)
+    mean, std = (tuple(record["preprocess"][name]) for name in ("mean", "std"))
+    protocol = DetectConfig.model_validate(record["protocol"])
+    model, _ = build_detector(
+        record["implementation"], len(record["classes"]), protocol, mean=mean, std=std, seed=0, loaded=None
+    )
+    return _filled(model, path, record), record
+
+
+def _check_kind(path: Path, record: dict[str, Any], wanted: str) -> None:
+    kind = record.get("kind", CLASSIFIER)
+    if kind != wanted:
+        use = {CLASSIFIER: "names faces", DETECTOR: "finds faces in photographs"}
+        raise CheckpointError(f"{path}: a {kind} that {use.get(kind, 'is unknown')}; a {wanted} is needed here")
+
+
+def _filled(model: nn.Module, path: Path, record: dict[str, Any]) -> nn.Module:
+    """`model` with the checkpoint's tensors."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: tensors do not fit {record['implementation']} ({error})") from error
-    return model.eval(), record
+    return model.eval()
 
 
 def preprocess_of(record: dict[str, Any]) -> Preprocess:

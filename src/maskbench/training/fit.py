@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
 from maskbench.config import ArmConfig, Config
 from maskbench.data.datamodule import FaceDataModule
 from maskbench.data.transforms import Preprocess
 from maskbench.models.execution import Execution, resolve_execution
-from maskbench.models.pretrained import LoadedWeights, WeightsRecord
+from maskbench.models.pretrained import LoadedWeights
 from maskbench.models.registry import build_model
 from maskbench.schemas import write_table
 from maskbench.seeding import derive_seed, seed_everything
 from maskbench.splits.subsets import describe_training_faces, training_faces
 from maskbench.storage import write_json
-from maskbench.training.callbacks import EpochBar, KeepBest, LiveTable, ResumePoint
-from maskbench.training.checkpoint import AtomicCheckpointIO, save_checkpoint
+from maskbench.training.callbacks import KeepBest, LiveTable
+from maskbench.training.checkpoint import save_checkpoint
 from maskbench.training.history import TABLES
 from maskbench.training.losses import build_loss
 from maskbench.training.module import ArmModule
-
-BEST, LAST, RESUME = "best.safetensors", "last.safetensors", "resume.ckpt"
+from maskbench.training.trainer import BEST, LAST, RESUME, build_trainer, describe_weights, fit_module
 
 
 @dataclass(frozen=True)
@@ -141,21 +135,17 @@ def fit_arm(
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "weights.json", weights.to_dict())
-    notify(f"{arm.name} seed {seed}: {_describe(weights)}")
+    notify(f"{arm.name} seed {seed}: {describe_weights(weights)}")
     record = _record(inputs, config, arm, seed, execution, weights.to_dict())
     best = KeepBest(folder / BEST, record)
     stop = EarlyStopping("val_f1_smoothed", mode="max", patience=config.train.patience or config.train.epochs)
     callbacks = [best, stop, LiveTable(folder / "epochs.csv", notify)]
-    resume = folder / RESUME
     started = time.perf_counter()
-    with quiet_lightning():
-        trainer = _trainer(config, execution, folder, callbacks, progress)
-        try:
-            trainer.fit(
-                module, datamodule=datamodule, ckpt_path=str(resume) if resume.is_file() else None, weights_only=True
-            )
-        except SystemExit as error:  # how Lightning ends after Ctrl-C
-            raise KeyboardInterrupt from error
+    trainer = build_trainer(
+        execution, folder, callbacks, epochs=config.train.epochs, resume_seconds=config.train.resume_seconds,
+        progress=progress,
+    )  # fmt: skip
+    fit_module(trainer, module, folder, datamodule=datamodule)
     for name in TABLES:
         write_table(folder / f"{name}.parquet", module.history.table(name), TABLES[name])
     save_checkpoint(folder / LAST, module.model, {**record, "epoch": len(module.history.batches) - 1})
@@ -164,43 +154,8 @@ def fit_arm(
     if used is not None:
         fitted["training_set"] = describe_training_faces(used, inputs.classes)
     write_json(folder / "fit.json", fitted)
-    resume.unlink(missing_ok=True)
+    (folder / RESUME).unlink(missing_ok=True)
     return fitted
-
-
-def _trainer(
-    config: Config, execution: Execution, folder: Path, callbacks: list[Callback], progress: bool
-) -> L.Trainer:
-    resume = ResumePoint(folder / RESUME, config.train.resume_seconds)
-    bar = [EpochBar(refresh_rate=1)] if progress else []
-    return L.Trainer(
-        accelerator="gpu" if execution.device == "cuda" else "cpu",
-        devices=1,
-        precision=execution.lightning_precision(),
-        max_epochs=config.train.epochs,
-        logger=TensorBoardLogger(folder, name="logs", version=""),
-        callbacks=[*callbacks, *bar, resume],
-        plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=False,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        use_distributed_sampler=False,
-        # On a GPU some kernels add in varying order unless told not to; the CPU's do not.
-        deterministic="warn" if execution.device == "cuda" else None,
-        default_root_dir=folder,
-    )
-
-
-def _describe(weights: WeightsRecord) -> str:
-    """What a model starts from, in a line."""
-    if weights.source == "none":
-        return "starts from random weights"
-    line = f"starts from {weights.name} ({weights.source}): {weights.matched} tensors matched"
-    for word, names in (("not matched", weights.not_matched), ("dropped", weights.dropped)):
-        line += f", {len(names)} {word} ({', '.join(names)})" if names else ""
-    return line
 
 
 def _record(
@@ -255,24 +210,3 @@ def _summary(
         "threads": torch.get_num_threads(),
         "batches_sha256": module.history.batches,
     }
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's advice that does not apply here; its errors stay."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        # Canvases sit in memory: workers would only copy them (see datamodule._loader).
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # The resume checkpoint and the logs share the run's folder on purpose.
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        # Lightning itself uses a deprecated spelling of torch's.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

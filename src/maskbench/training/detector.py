@@ -1,0 +1,206 @@
+"""One arm's detector under the protocol, as a LightningModule."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
+from torchmetrics.detection import MeanAveragePrecision
+
+from maskbench.config.detection import DetectConfig
+from maskbench.data.detection import DetectionBatch
+from maskbench.data.photographs import Photographs
+from maskbench.models.detecting import DetectSettings, detect_batch
+from maskbench.models.execution import Execution
+from maskbench.training.base import MeasuredModule
+from maskbench.training.optim import warmup_cosine
+
+#: Decay of the loss's moving average, as in the study of faces.
+_LOSS_DECAY = 0.95
+
+
+class DetectorModule(MeasuredModule):
+    """Training and validation of one detector.
+
+    Args:
+        model: from `build_detector`.
+        arm: its name.
+        run: its number, what tables call `seed`.
+        seed: of order and views.
+        classes: class order.
+        photographs: all of the study; validation reads its own from here.
+        execution: device, precision, layout.
+        config: protocol.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        arm: str,
+        run: int,
+        seed: int,
+        classes: tuple[str, ...],
+        photographs: Photographs,
+        execution: Execution,
+        config: DetectConfig,
+    ) -> None:
+        super().__init__(
+            model, arm=arm, run=run, seed=seed, execution=execution, moving_average=_LOSS_DECAY,
+            gradient_clip=config.gradient_clip,
+        )  # fmt: skip
+        self.classes, self.photographs, self.config = classes, photographs, config
+        #: Moving average of the weights: what is validated and kept.
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.loss = MeanMetric()
+        self.precision = self._new_precision()
+
+    def _new_precision(self) -> MeanAveragePrecision:
+        return MeanAveragePrecision(
+            backend="faster_coco_eval", class_metrics=True,
+            max_detection_thresholds=[1, 10, self.config.max_detections],
+        )  # fmt: skip
+
+    def released(self) -> nn.Module:
+        """The averaged weights."""
+        return self.average
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW with a linear rise and half a cosine; biases and gains are not decayed."""
+        config, total = self.config, int(self.trainer.estimated_stepping_batches)
+        named = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in named if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in named if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimiser = AdamW(groups, lr=config.learning_rate, fused=True)
+        schedule = LambdaLR(
+            optimiser, lambda step: warmup_cosine(step, total, config.warmup_share, config.final_rate_share)
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # --- training -------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the last epoch's sums."""
+        self.start_epoch()
+        self.average.eval()  # Lightning sets every part of the module to training
+
+    def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
+        """Sum of the detector's losses on one batch of views."""
+        self.saw(batch.rows)
+        images = list(batch.images.float() / 255)
+        targets = [{"boxes": b, "labels": n} for b, n in zip(batch.boxes, batch.labels, strict=True)]
+        losses = self.model(images, targets)
+        loss: Tensor = torch.stack(list(losses.values())).sum()
+        self.loss.update(loss.detach(), len(images))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: DetectionBatch, batch_idx: int) -> None:
+        """Follow the weights; the average forgets its random start quickly, then moves slowly."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        decay = min(self.config.average_decay, (1 + self.global_step) / (10 + self.global_step))
+        follow(self.average, self.model, decay)
+
+    # --- validation -----------------------------------------------------------------------------
+
+    def due(self, epoch: int) -> bool:
+        """Whether an epoch is measured on validation photographs."""
+        return (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
+
+    def on_validation_epoch_start(self) -> None:
+        """Start afresh."""
+        self.precision = self._new_precision()
+
+    def validation_step(self, rows: Tensor, batch_idx: int) -> None:
+        """Boxes by the same pass that testing uses."""
+        if not self.due(self.current_epoch):
+            return
+        chosen = rows.tolist()
+        settings = settings_of(self.config)
+        images = [self.photographs.image(row) for row in chosen]
+        for row, found in zip(chosen, detect_batch(self.average, images, settings, self.execution), strict=True):
+            self.precision.update(
+                [{"boxes": torch.from_numpy(found.boxes), "scores": torch.from_numpy(found.scores),
+                  "labels": torch.from_numpy(found.labels)}],
+                [{"boxes": torch.from_numpy(self.photographs.boxes[row]),
+                  "labels": torch.from_numpy(self.photographs.labels[row])}],
+            )  # fmt: skip
+
+    def on_validation_epoch_end(self) -> None:
+        """Close the epoch's measurements of both sides."""
+        if self.trainer.sanity_checking:
+            return
+        rows = [("train", "loss", "", float(self.loss.compute()))]
+        self.loss.reset()
+        if self.due(self.current_epoch):
+            rows += self._measured()
+        self.history.add(
+            "epochs",
+            [
+                {"epoch": self.current_epoch, "split": s, "metric": m, "class_name": c, "value": v}
+                for s, m, c, v in rows
+            ],
+        )
+        self.log_dict({f"{s}/{m}{'/' + c if c else ''}": v for s, m, c, v in rows}, logger=True)
+        self.close_epoch()
+
+    def _measured(self) -> list[tuple[str, str, str, float]]:
+        """APs of the validation photographs; torchmetrics says -1 for what is undefined."""
+        found = self.precision.compute()
+        labels, values = (found[name].reshape(-1).tolist() for name in ("classes", "map_per_class"))
+        known = dict(zip(labels, values, strict=True))
+        rows = [("val", name, "", float(found[key])) for name, key in (("ap", "map"), ("ap50", "map_50"))]
+        rows += [("val", "ap", name, known.get(k, -1.0)) for k, name in enumerate(self.classes)]
+        return [(split, metric, name, np.nan if value < 0 else value) for split, metric, name, value in rows]
+
+    def score(self, epoch: int) -> tuple[float, float] | None:
+        """Mean AP over classes and IoU 0.50 … 0.95; of equal ones the higher AP50. Without faces: 0."""
+        if not self.due(epoch):
+            return None
+        values = [self.history.value(epoch, "val", name) for name in ("ap", "ap50")]
+        ap, ap50 = (0.0 if np.isnan(value) else value for value in values)
+        return ap, ap50
+
+    def described(self, epoch: int) -> dict[str, float]:
+        """Validation figures of the epoch."""
+        return {f"val_{name}": self.history.value(epoch, "val", name) for name in ("ap", "ap50")}
+
+    def headline(self, epoch: int) -> dict[str, float]:
+        """Loss and APs."""
+        shown = {"train loss": ("train", "loss")}
+        if self.due(epoch):
+            shown |= {"val AP": ("val", "ap"), "val AP50": ("val", "ap50")}
+        return {name: self.history.value(epoch, *key) for name, key in shown.items()}
+
+
+def settings_of(config: DetectConfig) -> DetectSettings:
+    """How detectors of a protocol are asked."""
+    return DetectSettings(config.input_size, config.nms_iou, config.max_detections)
+
+
+@torch.no_grad()
+def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move `average` towards `model`, in place: weights and batch norm's statistics, not its counters.
+
+    Args:
+        average: of the same shape.
+        model: followed.
+        decay: share that is kept, in [0, 1].
+
+    Source:
+        Tarvainen & Valpola, Mean teachers, NeurIPS 2017, eq. 1.
+    """
+    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+    kept = [(own, other) for own, other in pairs if own.is_floating_point()]
+    torch._foreach_lerp_([own for own, _ in kept], [other for _, other in kept], 1 - decay)
+    for own, other in pairs:
+        if not own.is_floating_point():
+            own.copy_(other)
