@@ -99,9 +99,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "convolutions": 1,
             "input_size": 128,
             "crop_sizes": [96],
-            "resamples": 20,
-            "gallery": 4,
         },
+        "detections": {"resamples": 20, "gallery": 4},
     },
     "quick": {"explain": {"faithfulness_faces": 24, "steps": 8}},  # two cores take half a minute an arm
     "standard": {
