@@ -122,7 +122,7 @@ DETECTION_ERRORS = table_schema(
 )
 #: Every face of the photographs: the box of `min_score` or more that found it (IoU ≥ 0.5, classes not minded), or,
 #: where none did, the box that lies best on it; no box touches it: NaN and an empty `predicted`. `named`: found as what
-#: it is.
+#: it is; `side`: px, of a square with the area of the face's own box.
 FOUND_FACES = table_schema(
     "found_faces",
     {
@@ -130,6 +130,7 @@ FOUND_FACES = table_schema(
         "face_id": KEY,
         "image_id": KEY,
         "label": KEY,
+        "side": pa.Column(float, pa.Check.ge(0)),
         "found": FLAG,
         "named": FLAG,
         "iou": SHARE,
