@@ -24,6 +24,13 @@ _PIPELINE = pa.Column(str, pa.Check.isin(PIPELINES))
 #: What was measured: an arm, a run, a side, a pipeline.
 SYSTEM = {**RUN, "split": SPLIT_NAME, "pipeline": _PIPELINE}
 _KEY = list(SYSTEM)
+#: What an interval rests on: draws of the photographs, and how many of them had no face of that class and band.
+_DRAWS = {
+    "images": COUNT,
+    "confidence": pa.Column(float, pa.Check.in_range(0, 1)),
+    "resamples": COUNT,
+    "incomplete": COUNT,
+}
 _BOX = {name: pa.Column(float, nullable=True) for name in ("xmin", "ymin", "xmax", "ymax")}
 
 #: Boxes found, px of the photograph; `rank` counts from 1 in each photograph by falling score.
@@ -39,8 +46,9 @@ DETECTIONS = table_schema(
     },
     unique=[*_KEY, "image_id", "rank"],
 )
-#: `metric` as COCO names them (ap, ap50, ap75, ar_max…); `class_name` a class, `ALL_CLASSES` or `ANY_FACE`; `band` a
-#: band of box sizes or `all`; `faces` are those that count. Intervals are over photographs.
+#: `metric` as COCO names them (`ap`, `ap50`, `ap75`, `ar_max`, `ar50`, `ar75`); `class_name` a class, `ALL_CLASSES`
+#: (their mean) or `ANY_FACE`; `band` a band of box sizes (`evaluation.detection_matching.BANDS`); `faces` are those
+#: that count. Intervals are over photographs; `reason` says why there is no value, or none for an interval.
 DETECTION_METRICS = table_schema(
     "detection_metrics",
     {
@@ -52,6 +60,7 @@ DETECTION_METRICS = table_schema(
         "low": SHARE,
         "high": SHARE,
         "faces": COUNT,
+        **_DRAWS,
         "reason": TEXT,
     },
     unique=[*_KEY, "metric", "class_name", "band"],
@@ -69,12 +78,13 @@ DETECTION_DIFFERENCES = table_schema(
         "value": REAL,
         "low": REAL,
         "high": REAL,
+        **_DRAWS,
         "reason": TEXT,
     },
     unique=[*_KEY, "baseline_arm", "baseline_pipeline", "metric", "class_name", "band"],
 )
-#: Points of a precision–recall curve at one IoU, by falling score; `interpolated` is the highest precision at this
-#: recall or more.
+#: Points of a precision–recall curve at one IoU, by falling score, one for each different score; `interpolated` is the
+#: highest precision at this recall or more. `class_name` is a class or `ANY_FACE`; one without faces has no rows.
 DETECTION_CURVES = table_schema(
     "detection_curves",
     {
@@ -89,13 +99,15 @@ DETECTION_CURVES = table_schema(
     },
     unique=[*_KEY, "class_name", "iou", "point"],
 )
-#: Faces of `label` that were found as `predicted`, at IoU ≥ 0.5 and above a score; one of both may be `BACKGROUND`.
+#: Faces of `label` that were found as `predicted`, at IoU ≥ 0.5 by boxes of `min_score` or more; one of both may be
+#: `BACKGROUND` (a face that was not found, a box on no face), both not: what is rightly left alone cannot be counted.
 DETECTION_CONFUSION = table_schema(
     "detection_confusion",
     {**SYSTEM, "label": KEY, "predicted": KEY, "count": COUNT, "min_score": SHARE},
     unique=[*_KEY, "label", "predicted"],
 )
-#: Errors by type, and how much AP50 would rise if all errors of that type were mended.
+#: Errors by type among the boxes of `min_score` or more, the AP50 of these boxes, and how much it would rise if all
+#: errors of that type were mended.
 DETECTION_ERRORS = table_schema(
     "detection_errors",
     {
@@ -104,11 +116,13 @@ DETECTION_ERRORS = table_schema(
         "count": COUNT,
         "ap50": SHARE,
         "gain": REAL,
+        "min_score": SHARE,
     },
-    unique=[*_KEY, "kind"],
+    unique=[*_KEY, "kind", "min_score"],
 )
-#: Every face of the photographs: the box that found it (IoU ≥ 0.5 and above a score, classes not minded), or, where
-#: none did, the box that lies best on it; no box at all: NaN and an empty `predicted`.
+#: Every face of the photographs: the box of `min_score` or more that found it (IoU ≥ 0.5, classes not minded), or,
+#: where none did, the box that lies best on it; no box touches it: NaN and an empty `predicted`. `named`: found as what
+#: it is; `side`: px, of a square with the area of the face's own box.
 FOUND_FACES = table_schema(
     "found_faces",
     {
@@ -116,6 +130,7 @@ FOUND_FACES = table_schema(
         "face_id": KEY,
         "image_id": KEY,
         "label": KEY,
+        "side": pa.Column(float, pa.Check.ge(0)),
         "found": FLAG,
         "named": FLAG,
         "iou": SHARE,
