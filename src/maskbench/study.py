@@ -99,6 +99,14 @@ STAGES: dict[str, Stage] = {
             task="detect",
         ),
         Stage(
+            "detect-evaluate",
+            ("audit", "split", "detect-train"),
+            ("faces", "arms", "seeds", "split", "detect", "detections"),
+            _in("detect_evaluate", "detect_evaluate"),
+            uses=("train",),
+            task="detect",
+        ),
+        Stage(
             "report",
             ("audit", "eda", "split"),
             ("report",),
@@ -221,7 +229,7 @@ def stages_of(task: str) -> list[str]:
 
     Example:
         >>> stages_of("detect")
-        ['audit', 'eda', 'split', 'detect-train', 'report']
+        ['audit', 'eda', 'split', 'detect-train', 'detect-evaluate', 'report']
     """
     return [name for name, stage in STAGES.items() if task == "all" or stage.task in ("both", task)]
 

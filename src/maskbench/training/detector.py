@@ -124,7 +124,7 @@ class DetectorModule(MeasuredModule):
         if not self.due(self.current_epoch):
             return
         chosen = rows.tolist()
-        settings = settings_of(self.config)
+        settings = DetectSettings(self.config.input_size, self.config.nms_iou, self.config.max_detections)
         images = [self.photographs.image(row) for row in chosen]
         for row, found in zip(chosen, detect_batch(self.average, images, settings, self.execution), strict=True):
             self.precision.update(
@@ -179,11 +179,6 @@ class DetectorModule(MeasuredModule):
         if self.due(epoch):
             shown |= {"val AP": ("val", "ap"), "val AP50": ("val", "ap50")}
         return {name: self.history.value(epoch, *key) for name, key in shown.items()}
-
-
-def settings_of(config: DetectConfig) -> DetectSettings:
-    """How detectors of a protocol are asked."""
-    return DetectSettings(config.input_size, config.nms_iou, config.max_detections)
 
 
 @torch.no_grad()
