@@ -78,7 +78,9 @@ def test_no_boxes_and_no_faces():
     table = found_faces_table(detected([("a", "bare", FACE)], []), 0.5)
     schemas.validate(table, FOUND_FACES)
     assert table["predicted"].tolist() == [""]
-    assert found_faces_table(detected([], [("a", "bare", 0.5, FACE)]), 0.5).empty
+    nothing = found_faces_table(detected([], [("a", "bare", 0.5, FACE)]), 0.5)
+    assert nothing.empty
+    schemas.validate(nothing, FOUND_FACES)
     assert confusion_table(detected([], []), 0.5)["count"].sum() == 0
     with pytest.raises(ValueError, match="between 0 and 1"):
         found_faces_table(detected([], []), -1)
@@ -102,6 +104,7 @@ def test_a_curve_by_hand():
     assert strict["recall"].tolist() == [0.5, 0.5, 0.5]
     assert strict["precision"].tolist() == [1, 0.5, 0.25]
     assert curves_table(detected(faces, [])).empty
+    schemas.validate(curves_table(detected(faces, [])), DETECTION_CURVES)
 
 
 def test_interpolated_precision_does_not_rise_with_recall():

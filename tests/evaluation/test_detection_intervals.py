@@ -114,7 +114,7 @@ def test_unlike_systems_are_not_paired():
         differences_table([one, measure(detected(faces, boxes, images=names, system=OTHER), resamples=4)])
     later = measure(detected(faces, boxes, images=names, system=System("arm", 1, "test", "detector")), resamples=3)
     assert differences_table([one, later]).empty
-    assert list(differences_table([one, later]).columns) == list(DETECTION_DIFFERENCES.columns)
+    schemas.validate(differences_table([one, later]), DETECTION_DIFFERENCES)
     with pytest.raises(ValueError, match="at least 2"):
         measure(detected(faces, boxes, images=names), resamples=1)
     with pytest.raises(ValueError, match="between 0 and 1"):

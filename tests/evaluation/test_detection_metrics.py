@@ -37,6 +37,23 @@ def test_own_figures_are_those_of_faster_coco_eval(seed, whole):
         assert reference["value"].notna().mean() > 0.8
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_equal_scores_boxes_and_overlaps_are_decided_as_coco_does(seed):
+    rng = np.random.default_rng(seed)
+
+    def box():
+        corner = rng.integers(0, 4 + 6 * seed, 2)
+        return (*corner, *(corner + rng.integers(1, 3 + 14 * seed, 2)))
+
+    names = [f"p{number}" for number in range(6)]
+    faces = [(name, str(rng.choice(CLASSES)), box()) for name in names for _ in range(rng.integers(0, 25))]
+    boxes = [
+        (n, str(rng.choice(CLASSES)), rng.integers(4) / 3, box()) for n in names for _ in range(rng.integers(0, 40))
+    ]
+    found = detected(faces, boxes, images=names, max_detections=(3, 20, 300)[seed % 3])
+    np.testing.assert_allclose(unit(found), coco_metrics(found)["value"], atol=1e-9, rtol=0)
+
+
 def coco_sets(found: Detected, each_class: bool):
     from pycocotools.coco import COCO
 

@@ -20,6 +20,7 @@ from maskbench.evaluation.detection_boxes import Detected, Floats, System
 from maskbench.evaluation.detection_coco import coco_metrics
 from maskbench.evaluation.detection_matching import BANDS
 from maskbench.evaluation.detection_weighted import METRICS, WeightedDetection, metric_names
+from maskbench.schemas import empty_table
 from maskbench.schemas.detection import (
     ALL_CLASSES,
     ANY_FACE,
@@ -117,7 +118,7 @@ def differences_table(measured: Sequence[Measured], *, confidence: float = 0.95)
 
     Returns:
         `schemas.detection.DETECTION_DIFFERENCES` for every two systems (arm and pipeline) of one seed and split; the
-        baseline is the one that comes first in `measured`. Draws count as in `metrics_table`.
+        baseline is the one that comes first in `measured`. Draws count as in `metrics_table`. No rows without a pair.
 
     Raises:
         ValueError: two systems of one seed and split were not measured on the same photographs, faces and draws, or a
@@ -131,6 +132,8 @@ def differences_table(measured: Sequence[Measured], *, confidence: float = 0.95)
         key = one.system.row()
         key |= {"baseline_arm": baseline.system.arm, "baseline_pipeline": baseline.system.pipeline}
         rows += [key | row for row in _rows(one, one.value - baseline.value, one.drawn - baseline.drawn, confidence)]
+    if not rows:
+        return empty_table(DETECTION_DIFFERENCES)
     return pd.DataFrame(rows, columns=list(DETECTION_DIFFERENCES.columns))
 
 

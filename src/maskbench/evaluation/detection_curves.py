@@ -10,6 +10,7 @@ import pandas as pd
 
 from maskbench.evaluation.detection_boxes import Bools, Detected, Floats, Ints
 from maskbench.evaluation.detection_matching import match
+from maskbench.schemas import empty_table
 from maskbench.schemas.detection import ANY_FACE, DETECTION_CURVES
 
 #: At which overlaps curves are drawn: COCO's loose and strict one.
@@ -51,7 +52,7 @@ def curves_table(detected: Detected, ious: Sequence[float] = CURVE_IOUS) -> pd.D
             }
             parts.append(pd.DataFrame(detected.system.row() | columns))
     if not parts:
-        return pd.DataFrame(columns=list(DETECTION_CURVES.columns))
+        return empty_table(DETECTION_CURVES)
     return pd.concat(parts, ignore_index=True)[list(DETECTION_CURVES.columns)]
 
 
@@ -85,9 +86,6 @@ def best_score_threshold(detected: Detected, iou: float = 0.5) -> ScoreChoice:
 
     Returns:
         The choice; without faces, or without a box that is right at any score, all of it NaN, with a reason.
-
-    Example:
-        Two faces; boxes by falling score: right, right, wrong. Keeping two gives F1 = 2·2 / (2 + 2) = 1.
     """
     right = np.zeros(len(detected.scores), dtype=bool)
     counted = np.zeros(len(detected.scores), dtype=bool)

@@ -11,6 +11,7 @@ import pandas as pd
 from maskbench.data.boxes import BOX_COLUMNS, box_iou
 from maskbench.evaluation.detection_boxes import Detected, Floats, Ints
 from maskbench.evaluation.detection_matching import match
+from maskbench.schemas import empty_table
 from maskbench.schemas.detection import BACKGROUND, DETECTION_CONFUSION, FOUND_FACES
 
 #: Least overlap of a box that found a face.
@@ -34,6 +35,8 @@ def found_faces_table(detected: Detected, min_score: float) -> pd.DataFrame:
         ValueError: `min_score` is not in [0, 1].
     """
     _check(min_score)
+    if not detected.face_ids:
+        return empty_table(FOUND_FACES)
     kept = detected.above(min_score)
     finder = _finder(kept)
     box, iou = _best_boxes(kept, finder)

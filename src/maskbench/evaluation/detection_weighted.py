@@ -149,8 +149,8 @@ def average_precision(hits: Floats, seen: Floats, recall: Floats) -> Floats:
 
     Example:
         >>> one = np.array([[1.0], [2.0]])
-        >>> round(average_precision(one, np.array([[1.0], [4.0]]), one / 2)[0], 4)  # 51 × 1 and 50 × 1/2, over 101
-        0.7525
+        >>> average_precision(one, np.array([[1.0], [4.0]]), one / 2).round(4).tolist()  # 51 × 1 and 50 × 1/2, over 101
+        [0.7525]
     """
     precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
     interpolated = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
