@@ -19,7 +19,7 @@ from maskbench.report.figures.portraits import Cell, fig_cells
 from maskbench.report.figures.representations import representation_figures
 from maskbench.report.style import wrapped
 from maskbench.schemas import read_table
-from maskbench.schemas.failures import FAILURE_TABLES, LABEL_ISSUES
+from maskbench.schemas.failures import FAILURE_TABLES, LABEL_ISSUES, example_ids
 from maskbench.schemas.faithfulness import FAITHFULNESS_CURVES, FAITHFULNESS_SUMMARY
 from maskbench.schemas.mistakes import MISTAKE_TABLES
 from maskbench.schemas.representations import LAYER_STATISTICS, REPRESENTATION_TABLES
@@ -251,7 +251,7 @@ def _confusions(pairs: pd.DataFrame, faces: Faces, arm: str, number: int) -> lis
     if own.empty:
         return []
     rows: list[list[Cell | None]] = [
-        [faces.cell(face_id, wrong=True) for face_id in str(row["examples"]).split(",")[:EXAMPLES]]
+        [faces.cell(face_id, wrong=True) for face_id in example_ids(row["examples"])[:EXAMPLES]]
         for row in own.to_dict("records")
     ]
     labels = [f"{row['label']} → {row['predicted']} ({row['mistakes']})" for row in own.to_dict("records")]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from maskbench.schemas.failures import example_ids
 from maskbench.stages.inside import Look, Study
 from maskbench.stages.views import view_pixels, write_sheet, write_views
 from maskbench.storage import write_arrays
@@ -146,5 +147,5 @@ def _named(tables: Mapping[str, tuple[pd.DataFrame, Any]], gallery: int) -> set[
     found = set(tables["failures"][0]["face_id"]) | set(tables["prototypes"][0]["face_id"])
     neighbours = tables["neighbours"][0]
     found |= set(neighbours["face_id"]) | set(neighbours["neighbour_id"])
-    found |= {face_id for text in tables["confusion_pairs"][0]["examples"] for face_id in str(text).split(",")}
+    found |= {face_id for text in tables["confusion_pairs"][0]["examples"] for face_id in example_ids(text)}
     return found | set(tables["label_issues"][0]["face_id"].head(gallery))
