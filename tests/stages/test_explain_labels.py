@@ -16,8 +16,9 @@ from maskbench.stages.inside import Study
 def test_copies_of_a_photograph_are_held_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
     rng, count = np.random.default_rng(0), 24
     ids = [f"i{k}" for k in range(count)]
-    faces = pd.DataFrame({"face_id": [f"{name}#000" for name in ids], "image_id": ids, "xmin": 0.0, "ymin": 0.0,
-                          "xmax": 9.0, "ymax": 9.0, "label": np.where(np.arange(count) % 2, "bare", "masked")})  # fmt: skip
+    faces = pd.DataFrame({"face_id": [f"{name}#000" for name in ids], "image_id": ids})
+    faces[["xmin", "ymin", "xmax", "ymax"]] = 0.0, 0.0, 9.0, 9.0
+    faces["label"] = np.where(np.arange(count) % 2, "bare", "masked")
     pairs = pd.DataFrame({"image_id_a": ids[:6], "image_id_b": ids[18:], "distance": 0, "exact": True})
     tables = {"images": pd.DataFrame({"image_id": ids, "file": ids}), "duplicates": pairs}
     config = SimpleNamespace(

@@ -74,7 +74,7 @@ def held_out_probabilities(
         model = make_pipeline(StandardScaler(), LogisticRegression(C=_C, max_iter=300, tol=1e-3))
         model.fit(features[inside], known[inside])
         columns = [places[name] for name in model[-1].classes_]
-        probs[np.ix_(outside, columns)] = model.predict_proba(features[outside])
+        probs[np.ix_(outside, np.array(columns))] = model.predict_proba(features[outside])
         fold_of[outside] = number
     predicted = np.asarray(classes, dtype=object)[probs.argmax(axis=1)].astype(str)
     return HeldOut(

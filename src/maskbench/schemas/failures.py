@@ -68,6 +68,12 @@ NEIGHBOURS = table_schema(
     },
     unique=["arm", "seed", "face_id", "kind", "rank"],
 )
+#: Faces that every method is shown on: what the arms of the first run say of them.
+PORTRAITS = table_schema(
+    "portraits",
+    {**RUN, "face_id": KEY, "label": KEY, "predicted": KEY, "prob_predicted": SHARE},
+    unique=["arm", "face_id"],
+)
 #: Labels that a classifier which has not seen the photograph doubts, most doubtful first; `quality` is its
 #: probability of the given label.
 LABEL_ISSUES = table_schema(
