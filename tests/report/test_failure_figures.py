@@ -113,14 +113,11 @@ def test_nobody_makes_a_mistake(tmp_path: Path) -> None:
 
 
 def test_faces_that_only_the_margin_finds_hard_have_a_gallery(tmp_path: Path) -> None:
-    # Means of losses and of probabilities rank differently: face 1 is right at 0.5 on average in two ways.
-    first, second = [0.9, 0.001, 0.55, 0.1] + RIGHT[4:], [0.9, 0.9, 0.55, 0.1] + RIGHT[4:]
-    third = [0.99, 0.1, 0.01, 0.1] + RIGHT[4:]
-    runs = [predictions("one", k, probs) for k, probs in enumerate((first, second, third))]
-    # probabilities of the true class: face 1: 0.999, 0.1, 0.9, so margin 0.333, loss 0.803;
-    # face 2: 0.55, 0.55, 0.01, so margin -0.26, loss 1.93; with 0.35 three times: margin -0.3, loss 1.05
-    changed = [run.assign(prob_bare=run["prob_bare"].where(run.index != 4, 0.35)) for run in runs]
-    runs = [predictions("one", k, list(run["prob_bare"])) for k, run in enumerate(changed)]
+    # Bare, three runs. Face 2, once very wrong: probabilities 0.55, 0.55, 0.01, so loss (0.60 + 0.60 + 4.61) / 3 = 1.93
+    # and margin 0.37 - 0.63 = -0.26. Face 4, always a little wrong: 0.35, so loss 1.05 and margin -0.30.
+    runs = [
+        predictions("one", k, [0.9, 0.1, odd, 0.1, 0.35, 0.1, 0.9, 0.1]) for k, odd in enumerate((0.55, 0.55, 0.01))
+    ]
     drawn = {drawing.name: drawing for drawing in stage(tmp_path, runs, gallery=1)}
     assert "p = 0.63" in texts(drawn["hard-loss-1"])[0]
     assert "p = 0.65, m = -0.30" in texts(drawn["hard-margin-1"])[0]

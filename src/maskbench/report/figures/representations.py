@@ -218,13 +218,13 @@ def fig_probes(probes: pd.DataFrame, arms: Sequence[str]) -> Drawing:
 def _own_intervals(ax: Axes, part: pd.DataFrame, depths: Sequence[str], x: NDArray[np.floating], colour: str) -> None:
     """Every run's value with its own interval, runs beside each other."""
     seeds = sorted(part["seed"].unique())
-    width = 0.8 * _APART / max(len(seeds), 2)
+    several, width = len(seeds) > 1, 0.8 * _APART / max(len(seeds), 2)
     for place, seed in enumerate(seeds):
         run = part[part["seed"] == seed].set_index("depth").reindex(depths)
         at = x + (place - (len(seeds) - 1) / 2) * width
         errors = np.nan_to_num(np.stack([run["value"] - run["low"], run["high"] - run["value"]])).clip(0)
-        ax.errorbar(at, run["value"], yerr=errors, fmt="_" if len(seeds) > 1 else "none", ecolor=colour, color=colour,
-                    elinewidth=1.0 if len(seeds) > 1 else 1.4, markersize=4, alpha=0.55 if len(seeds) > 1 else 1)  # fmt: skip
+        ax.errorbar(at, run["value"], yerr=errors, color=colour, fmt="_" if several else "none", markersize=4,
+                    elinewidth=1.0 if several else 1.4, alpha=0.55 if several else 1)  # fmt: skip
 
 
 def _span(counts: pd.Series) -> str:
