@@ -124,6 +124,12 @@ def test_faces_that_only_the_margin_finds_hard_have_a_gallery(tmp_path: Path) ->
     assert "margins are the same" not in drawn["hard-loss-1"].caption
 
 
+def test_a_map_without_evidence_is_told_from_a_map_that_was_forgotten() -> None:
+    faces = Faces({"a": np.zeros((8, 8, 3), np.uint8)}, {"one": {"a": np.zeros((8, 8))}, "two": {"a": np.eye(8)}})
+    cells = [faces.heat(arm, "a", title="Grad-CAM") for arm in ("one", "two")]
+    assert [cell.lines for cell in cells if cell] == [("no evidence for it",), ()]
+
+
 def test_portraits_say_what_is_predicted_and_how_surely(tmp_path: Path) -> None:
     runs = [predictions("one", 0, FIRST), predictions("two", 0, RIGHT)]
     test = pd.concat([*runs, predictions("one", 1, SECOND)], ignore_index=True)

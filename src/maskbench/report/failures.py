@@ -50,7 +50,11 @@ class Faces:
     def heat(self, arm: str, face_id: str, **options: Any) -> Cell | None:
         """The face under an arm's map; None where no map of it was kept."""
         heat = self.maps[arm].get(face_id)
-        return None if heat is None else Cell(self.views[face_id], heat, **options)
+        if heat is None:
+            return None
+        return Cell(
+            self.views[face_id], heat, **({} if heat.max() > 0 else {"lines": ("no evidence for it",)}), **options
+        )
 
 
 def failure_drawings(folder: Path, faces: Faces, arms: Sequence[str]) -> list[Drawing]:
@@ -76,7 +80,7 @@ def failure_drawings(folder: Path, faces: Faces, arms: Sequence[str]) -> list[Dr
 _KINDS = {
     "hard_loss": (
         "The hardest faces by loss",
-        "By cross-entropy, hardest first: these cost most in training's own measure.",
+        "By cross-entropy, hardest first: the faces whose true class is given the smallest probability.",
     ),
     "hard_margin": (
         "The hardest faces by margin",
