@@ -48,13 +48,11 @@ class Faces:
         return Cell(self.views[face_id], **options)
 
     def heat(self, arm: str, face_id: str, **options: Any) -> Cell | None:
-        """The face under an arm's map; None where no map of it was kept."""
+        """The face under an arm's map, or said to have no evidence; None where no map of it was kept."""
         heat = self.maps[arm].get(face_id)
         if heat is None:
             return None
-        return Cell(
-            self.views[face_id], heat, **({} if heat.max() > 0 else {"lines": ("no evidence for it",)}), **options
-        )
+        return Cell(self.views[face_id], heat, lines=() if heat.max() > 0 else ("no evidence for it",), **options)
 
 
 def failure_drawings(folder: Path, faces: Faces, arms: Sequence[str]) -> list[Drawing]:
