@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +18,7 @@ from maskbench.comparison.failures import (
 from maskbench.comparison.label_errors import held_out_probabilities, label_sentence, suspected_labels
 from maskbench.comparison.representations import RunFeatures
 from maskbench.schemas import validate
-from maskbench.schemas.failures import CONFUSION_PAIRS, FAILURES, LABEL_ISSUES, NEIGHBOURS, PROTOTYPES
+from maskbench.schemas.failures import CONFUSION_PAIRS, FAILURES, LABEL_ISSUES, NEIGHBOURS, PROTOTYPES, example_ids
 
 CLASSES = ("bare", "masked", "wrong")
 
@@ -69,10 +71,29 @@ def test_confusions_are_counted_over_runs_with_the_most_confident_examples() -> 
     rows = table.set_index(["label", "predicted"])
     assert rows.loc[("bare", "masked"), ["mistakes", "share_of_class"]].tolist() == [1, 0.5]
     assert rows.loc[("masked", "wrong"), ["mistakes", "share_of_class"]].tolist() == [1, 0.5]
-    assert rows.loc[("masked", "wrong"), "examples"] == "f1"
+    assert example_ids(rows.loc[("masked", "wrong"), "examples"]) == ["f1"]
     assert len(rows) == 2
     right = predictions().query("correct")
     assert validate(confusion_pairs(right, CLASSES), CONFUSION_PAIRS).empty
+
+
+def test_examples_keep_whatever_the_photographs_are_called() -> None:
+    names = {"f1": 'a, "b"\nü#000', "f2": "a#000", "f0": "b,c#001"}
+    predicted = predictions().assign(predicted="bare", correct=lambda table: table["label"] == "bare")
+    table = confusion_pairs(predicted.replace({"face_id": names}), CLASSES).set_index("label")
+    # the largest probability of any class: f1 0.9, f2 0.5
+    assert example_ids(table.loc["masked", "examples"]) == [names["f1"], names["f2"]]
+
+
+def test_an_arm_without_mistakes_has_hard_faces_and_nothing_else() -> None:
+    right = predictions().query("correct")
+    both = pd.concat([predictions(), right.assign(arm="two")], ignore_index=True)
+    table = validate(failures_table(both, CLASSES, 3), FAILURES)
+    assert table[table["arm"] == "two"]["kind"].value_counts().to_dict() == {"hard_loss": 3, "hard_margin": 3}
+    assert set(validate(confusion_pairs(both, CLASSES), CONFUSION_PAIRS)["arm"]) == {"one"}
+    run = features()
+    clean = replace(run, faces=run.faces.assign(predicted=run.faces["label"], correct=True))
+    assert validate(neighbours_table(clean, "late", ["n0", "n1", "n2"], {}, 2), NEIGHBOURS).empty
 
 
 def features() -> RunFeatures:
@@ -88,8 +109,9 @@ def features() -> RunFeatures:
 
 
 def test_what_lies_near_a_mistake() -> None:
-    table = validate(neighbours_table(features(), "late", ["n0", "n1", "n2"], 2), NEIGHBOURS)
+    table = validate(neighbours_table(features(), "late", ["n0", "n1", "n2"], {"t2": 0.7}, 2), NEIGHBOURS)
     assert set(table["face_id"]) == {"t2"}
+    assert set(table["prob_predicted"]) == {0.7}
     near = table[table["kind"] == "train"]
     assert list(near["neighbour_id"]) == ["n0", "n2"]  # by direction: n0 is t2 twice as long
     assert near["similarity"].tolist() == pytest.approx([1.0, 1.2 / np.sqrt(1.04 * 2)])
@@ -139,7 +161,10 @@ def test_planted_label_errors_are_found_and_little_else() -> None:
     assert len(found - set(swapped)) <= 3
     assert (issues["label"] != issues["suggested"]).all()
     assert issues["quality"].is_monotonic_increasing
-    assert f"{len(issues)} of 240 labels" in label_sentence(held_out, issues, 240)
+    sentence = label_sentence(held_out, issues, 240)
+    assert sentence.startswith(f"A weak classifier doubts {len(issues)} of 240 labels")
+    assert f"accuracy of {held_out.accuracy:.3f} and a macro-F1 of {held_out.f1_macro:.3f}" in sentence
+    assert sentence.endswith("look at a face before changing its label.")
 
 
 def test_a_face_is_never_judged_by_a_model_that_knew_its_label() -> None:
@@ -152,11 +177,21 @@ def test_a_face_is_never_judged_by_a_model_that_knew_its_label() -> None:
     assert held_out.accuracy < 0.75
 
 
+def test_a_class_in_few_photographs_is_judged_in_fewer_folds() -> None:
+    values, faces, _ = planted(80)
+    faces.loc[[0, 4, 41], "label"] = "wrong"  # in three photographs
+    held_out = held_out_probabilities(values, faces["label"], faces["image_id"], CLASSES, folds=5, seed=0)
+    assert not held_out.reason
+    assert set(held_out.folds) == {0, 1, 2}
+    # every fold's classifier knows the class, so nobody doubts its labels for not knowing it
+    assert (held_out.probs[:, CLASSES.index("wrong")] > 0).all()
+
+
 def test_a_class_in_too_few_photographs_is_not_judged() -> None:
     values, faces, _ = planted(40)
     faces.loc[0, "label"] = "wrong"
     held_out = held_out_probabilities(values, faces["label"], faces["image_id"], CLASSES, folds=4, seed=0)
-    assert held_out.reason == "a class lies in 1 photographs: fewer than 4 folds"
+    assert held_out.reason == "a class lies in 1 group of photographs: too few to hold some of them out"
     assert np.isnan(held_out.probs).all()
     issues = suspected_labels(held_out, faces, faces["image_id"], faces["image_id"], CLASSES)
     assert validate(issues, LABEL_ISSUES).empty

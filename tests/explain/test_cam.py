@@ -174,6 +174,49 @@ def test_a_map_does_not_depend_on_the_other_faces_of_the_batch() -> None:
     assert torch.allclose(whole, parts, rtol=1e-3, atol=1e-6)
 
 
+def test_a_method_that_draws_shows_a_face_alone_as_it_does_in_a_batch() -> None:
+    model, _ = build_model("manual", 3, seed=0, loaded=None)
+    faces = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    targets = torch.tensor([0, 1, 2, 0, 1])
+    whole = attribution_maps(model, faces, targets, "gradient_shap", seed=3)
+    parts = attribution_maps(model, faces, targets, "gradient_shap", seed=3, batch_size=2)
+    alone = attribution_maps(model, faces[3:4], targets[3:4], "gradient_shap", seed=3)
+    assert torch.allclose(whole, parts, rtol=1e-3, atol=1e-5)
+    assert torch.allclose(whole[3:4], alone, rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(alone, attribution_maps(model, faces[3:4], targets[3:4], "gradient_shap"), rtol=1e-2)
+
+
+def test_gradient_shap_is_the_packages_where_many_draws_leave_no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    from captum.attr import GradientShap
+
+    from maskbench.explain import cam
+
+    class Curved(nn.Module):
+        """logit_0 = Σ x², whose gradient at the points 2 u (x + n): attribution E[2 u (x + n)²] = x² + 0.01."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([(x**2).sum(dim=(1, 2, 3)), x.sum(dim=(1, 2, 3))], dim=1)
+
+    monkeypatch.setattr(cam, "SHAP_SAMPLES", 3000)
+    faces, targets = torch.linspace(-1, 1, 48).view(1, 3, 4, 4), torch.tensor([0])
+    found = attribution_maps(Curved(), faces, targets, "gradient_shap")
+    torch.manual_seed(0)
+    package = GradientShap(Curved()).attribute(
+        faces, baselines=torch.zeros_like(faces), target=targets, n_samples=3000, stdevs=cam.SHAP_NOISE
+    )
+    assert torch.allclose(found, package.sum(dim=1).float(), rtol=0.1, atol=0.02)
+    assert torch.allclose(found, (faces**2 + 0.01).sum(dim=1), rtol=0.1, atol=0.02)
+
+
+def test_layers_without_maps_are_refused_with_those_that_have_some(images: Tensor) -> None:
+    model, targets = Tiny(), torch.tensor([0, 1, 0])
+    for method in ("grad_cam", "eigen_cam", "random"):
+        with pytest.raises(ValueError, match=r"'fc' gives \(B, 2\); maps need \(B, C, h, w\), once: features, relu$"):
+            attribution_maps(model, images, targets, method, layer="fc")
+    assert not any(module._forward_hooks for module in model.modules())
+    attribution_maps(model, images, targets, "occlusion", layer="fc")  # which weighs no layer
+
+
 def test_bfloat16_shows_the_same_places() -> None:
     model, _ = build_model("manual", 3, seed=0, loaded=None)
     faces = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))

@@ -82,3 +82,16 @@ def test_points_lie_in_their_arms_panel_mistakes_on_top_with_the_tile_of_their_f
     assert (one.points[1].x, one.points[1].y) == (PANEL - 10, HEAD + 10)
     assert two.left > PANEL
     assert two.points[0].x == two.left + PANEL / 2  # a single face stands in the middle
+
+
+@pytest.mark.parametrize("name", [r"a$\frac$.png", r"a\$\frac\$.png"])
+def test_dollar_signs_in_names_are_shown_and_no_mathematics(name: str) -> None:
+    """Also where somebody has made them literal before."""
+    cells = [Cell(FACE, title=name, lines=(name,))]
+    drawing = fig_cells([cells], [name], name="faces", title=name, caption="Look here.")
+    drawing.figure.draw_without_rendering()
+    shown = drawing.figure._suptitle
+    assert shown is not None
+    assert shown.get_text().replace("\n", "") == r"a\$\frac\$.png"
+    assert drawing.figure.axes[0].get_title() == r"a\$\frac\$.png"
+    assert drawing.title == name

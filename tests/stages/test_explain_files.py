@@ -66,10 +66,10 @@ def test_both_arms_explain_a_face_side_by_side(
     table = pd.read_csv(tmp_path / "out/explanations.csv")
     assert list(table["arm"]) == ["hand", "bought"]
     assert list(table["explained"]) == ["masked"] * 2
-    assert list(table["overlay"]) == ["Team photo.png"] * 2
+    assert list(table["overlay"]) == ["Team photo.explained.png"] * 2
     assert table.loc[0, ["xmin", "ymin", "xmax", "ymax"]].tolist() == [10, 4, 40, 30]
     assert np.allclose(table[["prob_bare", "prob_masked"]].sum(axis=1), 1)
-    with Image.open(tmp_path / "out/Team photo.png") as image:
+    with Image.open(tmp_path / "out/Team photo.explained.png") as image:
         assert image.width > 400
         assert np.asarray(image.convert("RGB")).std() > 10
     assert "hand says" in capsys.readouterr().out
@@ -103,7 +103,7 @@ def test_a_bad_file_is_named_and_the_others_are_explained(
     assert "torn.png: left out" in out
     assert "gone.png: left out" in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "Team photo-1.png", "Team photo-2.png", "explanations.csv",
+        "Team photo-1.explained.png", "Team photo-2.explained.png", "explanations.csv",
     ]  # fmt: skip
     assert "Traceback" not in out
 
@@ -113,6 +113,9 @@ def test_a_bad_file_is_named_and_the_others_are_explained(
     [
         (["--method", "gradcam"], "--method gradcam: choose among grad_cam"),
         (["--layer", "layer7"], "layer 'layer7': ResNet34 has conv1"),
+        (["--layer", "fc"], "layer 'fc' gives (B, 2); maps need (B, C, h, w), once: conv1, bn1, relu, maxpool, layer1"),
+        (["--layer", "fc", "--method", "eigen_cam"], "layer 'fc' gives (B, 2); maps need (B, C, h, w)"),
+        (["--layer", "layer1.0.relu"], "layer 'layer1.0.relu' is used more than once, or not at all"),
         (["--class", "hat"], "--class hat: best.safetensors knows bare, masked"),
         (["--class", "true"], "--class true: only --annotations can say it"),
         (["--box", "1,2,3"], "--box 1,2,3: write it as xmin,ymin,xmax,ymax in px"),
@@ -136,3 +139,31 @@ def test_neither_a_checkpoint_nor_a_run(
 ) -> None:
     assert run(monkeypatch, "explain", tmp_path, photograph) == 2
     assert "neither a checkpoint (.safetensors) nor the folder of a run" in capsys.readouterr().err
+
+
+def test_photographs_are_never_written_over(
+    tmp_path: Path, photograph: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Into their own folder, two of one stem, one that is named as an overlay would be."""
+    (tmp_path / "more").mkdir()
+    images = [photograph, tmp_path / "more" / "Team photo.png", tmp_path / "TEAM photo.explained.png"]
+    for copy in images[1:]:
+        copy.write_bytes(photograph.read_bytes())
+    before = photograph.read_bytes()
+    assert run(monkeypatch, "explain", checkpoint(tmp_path / "c", "hand", 1), *images, "--out", tmp_path) == 0
+    assert all(path.read_bytes() == before for path in images)
+    table = pd.read_csv(tmp_path / "explanations.csv")
+    assert list(table["overlay"]) == [
+        "Team photo_2.explained.png", "Team photo_3.explained.png", "TEAM photo.explained.explained.png",
+    ]  # fmt: skip
+    assert all((tmp_path / name).is_file() for name in table["overlay"])
+    assert "Team photo_2.explained.png: hand says" in capsys.readouterr().out
+
+
+def test_a_photograph_with_dollar_signs_and_commas_in_its_name_is_explained(
+    tmp_path: Path, photograph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costly = tmp_path / r"a $\frac$, b.png"
+    costly.write_bytes(photograph.read_bytes())
+    assert run(monkeypatch, "explain", checkpoint(tmp_path, "hand", 1), costly, "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out" / r"a $\frac$, b.explained.png").is_file()

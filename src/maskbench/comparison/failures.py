@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def confusion_pairs(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.Dat
                 {
                     "arm": str(arm), "label": label, "predicted": predicted, "mistakes": len(group),
                     "share_of_class": len(group) / int(sizes[label]), "mean_prob": float(min(probs.mean(), 1.0)),
-                    "examples": ",".join(ranked["face_id"].drop_duplicates().head(EXAMPLES)),
+                    "examples": json.dumps(list(ranked["face_id"].drop_duplicates()[:EXAMPLES]), ensure_ascii=False),
                 }
             )  # fmt: skip
     table = pd.DataFrame(rows, columns=list(CONFUSION_PAIRS.columns))
@@ -112,13 +113,16 @@ def prototypes_table(run: RunFeatures, depth: str, classes: Sequence[str], count
     return pd.DataFrame(rows, columns=list(PROTOTYPES.columns))
 
 
-def neighbours_table(run: RunFeatures, depth: str, train_ids: Sequence[str], count: int) -> pd.DataFrame:
+def neighbours_table(
+    run: RunFeatures, depth: str, train_ids: Sequence[str], confidence: Mapping[str, float], count: int
+) -> pd.DataFrame:
     """What lies near the mistakes: `schemas.failures.NEIGHBOURS`.
 
     Args:
         run: the model's features.
         depth: whose features.
         train_ids: (T,) of the training faces.
+        confidence: probability of the predicted class by test face.
         count: training faces per mistake.
     """
     test, train, faces = _unit(run.test[depth]), _unit(run.train[depth]), run.faces
@@ -127,7 +131,7 @@ def neighbours_table(run: RunFeatures, depth: str, train_ids: Sequence[str], cou
     for place in np.flatnonzero(~right):
         facts = {
             "arm": run.arm, "seed": run.seed, "face_id": ids[place], "label": labels[place],
-            "predicted": faces["predicted"].iloc[place],
+            "predicted": faces["predicted"].iloc[place], "prob_predicted": confidence[ids[place]],
         }  # fmt: skip
         likeness = train @ test[place]
         for rank, other in enumerate(np.argsort(-likeness, kind="stable")[:count], start=1):

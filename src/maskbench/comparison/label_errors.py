@@ -1,4 +1,4 @@
-"""Labels worth looking at again: confident learning on what a classifier says that has not seen the photograph."""
+"""Labels that a weak classifier doubts: confident learning on what it says of photographs that it has not seen."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from maskbench.schemas.failures import LABEL_ISSUES
 Floats = NDArray[np.floating]
 #: Inverse strength of the ridge penalty: hundreds of features, some classes with a hundred faces.
 _C = 0.01
+#: Fewer folds hold nothing out.
+_LEAST_FOLDS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,33 +53,50 @@ def held_out_probabilities(
     Args:
         features: (N, D), by a network that has not been trained with these labels.
         labels: (N,).
-        groups: (N,) photographs, which are held out whole.
+        groups: (N,) photographs, or groups of those that resemble each other, which are held out whole.
         classes: class order.
-        folds: at least 2.
+        folds: at least 2; fewer where a class lies in fewer groups, or would be unknown to a fold's classifier.
         seed: of the folds.
 
     Returns:
-        The probabilities; with a reason in their place where a class lies in fewer photographs than there are folds.
+        The probabilities; with a reason in their place where not even two folds can be dealt.
     """
     count, known = len(labels), np.asarray(labels, dtype=object).astype(str)
-    least = min(int(groups[known == name].nunique()) for name in classes)
-    if least < folds or len(classes) < 2:
-        reason = f"a class lies in {least} photographs: fewer than {folds} folds"
+    dealt = _deal(known, groups.to_numpy(), classes, folds, seed)
+    if not dealt:
+        least = min(int(groups[known == name].nunique()) for name in classes)
+        reason = f"a class lies in {least} group{'s' * (least != 1)} of photographs: too few to hold some of them out"
+        reason = reason if len(classes) > 1 else "there is one class"
         return HeldOut(np.full((count, len(classes)), np.nan), np.zeros(count, np.int64), np.nan, np.nan, reason)
     probs, fold_of = np.zeros((count, len(classes))), np.zeros(count, dtype=np.int64)
     places = {name: k for k, name in enumerate(classes)}
-    dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for number, (inside, outside) in enumerate(dealt.split(features, known, groups)):
+    for number, (inside, outside) in enumerate(dealt):
         model = make_pipeline(StandardScaler(), LogisticRegression(C=_C, max_iter=300, tol=1e-3))
         model.fit(features[inside], known[inside])
         columns = [places[name] for name in model[-1].classes_]
-        probs[np.ix_(outside, columns)] = model.predict_proba(features[outside])
+        probs[np.ix_(outside, np.array(columns))] = model.predict_proba(features[outside])
         fold_of[outside] = number
     predicted = np.asarray(classes, dtype=object)[probs.argmax(axis=1)].astype(str)
     return HeldOut(
         probs, fold_of, float(accuracy_score(known, predicted)),
         float(f1_score(known, predicted, average="macro", labels=list(classes), zero_division=0)),
     )  # fmt: skip
+
+
+def _deal(
+    known: NDArray[np.str_], groups: NDArray[Any], classes: Sequence[str], folds: int, seed: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows inside and outside of each fold, every class inside of all; as many folds as can be; none: not even two.
+
+    A classifier that does not know a class would doubt every label of it.
+    """
+    least = min(len(set(groups[known == name])) for name in classes)
+    for count in range(min(folds, least), _LEAST_FOLDS - 1, -1):
+        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+        dealt = list(splitter.split(np.zeros(len(known)), known, groups))
+        if len(classes) > 1 and all(set(known[inside]) >= set(classes) for inside, _ in dealt):
+            return dealt
+    return []
 
 
 def suspected_labels(
@@ -127,12 +146,12 @@ def suspected_labels(
 
 
 def label_sentence(held_out: HeldOut, issues: pd.DataFrame, faces: int) -> str:
-    """What was found, and how far the classifier behind it can be trusted."""
+    """How many labels are doubted, and by how weak a classifier."""
     if held_out.reason:
         return f"Labels were not checked: {held_out.reason}."
     return (
-        f"{len(issues)} of {faces} labels are worth looking at again. The classifier that doubts them rests on "
-        "features of the pretrained network before it saw this dataset; on photographs it was not fitted on it "
-        f"reaches an accuracy of {held_out.accuracy:.3f} and a macro-F1 of {held_out.f1_macro:.3f}, so many of the "
-        "doubts are its own mistakes."
+        f"A weak classifier doubts {len(issues)} of {faces} labels: a logistic regression on features of the "
+        "pretrained network before it saw this dataset. On photographs that it was not fitted on it reaches an "
+        f"accuracy of {held_out.accuracy:.3f} and a macro-F1 of {held_out.f1_macro:.3f}, so many of its doubts are its "
+        "own mistakes: look at a face before changing its label."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+import torch
 from torch import Tensor, nn
 
 
@@ -45,6 +46,46 @@ def named_layer(model: nn.Module, name: str) -> nn.Module:
         choices = ", ".join(key for key in modules if key and key.count(".") < 2)
         raise ValueError(f"layer {name!r}: {type(model).__name__} has {choices}")
     return modules[name]
+
+
+def require_maps(model: nn.Module, name: str, images: Tensor) -> None:
+    """Refuse a layer whose activations cannot be laid over a face.
+
+    Args:
+        model: left as it was.
+        name: of the layer.
+        images: float32 (B, 3, S, S); what is asked of the model to see what its layers give.
+
+    Raises:
+        ValueError: no such layer, it is used more than once or not at all in a forward pass, or it gives anything
+            but (B, C, h, w); names layers that can be taken.
+    """
+    calls = _outputs(model, {name: named_layer(model, name)}, images)[name]
+    if len(calls) == 1 and len(calls[0]) == 4:
+        return
+    candidates = {key: module for key, module in model.named_modules() if key and key.count(".") < 2}
+    found = _outputs(model, candidates, images)
+    choices = [key for key, shapes in found.items() if len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][2] > 1]
+    shape = ", ".join(map(str, ("B", *calls[0][1:]))) if calls else ""
+    reason = f"gives ({shape})" if len(calls) == 1 else "is used more than once, or not at all, in a forward pass"
+    raise ValueError(f"layer {name!r} {reason}; maps need (B, C, h, w), once: {', '.join(choices) or 'no layer does'}")
+
+
+def _outputs(model: nn.Module, layers: dict[str, nn.Module], images: Tensor) -> dict[str, list[tuple[int, ...]]]:
+    """Shapes of what layers give in one forward pass, a shape for each use; what is no tensor has none."""
+    found: dict[str, list[tuple[int, ...]]] = {name: [] for name in layers}
+
+    def keep(name: str) -> object:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            found[name].append(tuple(output.shape) if isinstance(output, Tensor) else ())
+
+        return hook
+
+    with ExitStack() as hooks, preserved(model), torch.no_grad():
+        for name, layer in layers.items():
+            hooks.callback(layer.register_forward_hook(keep(name)).remove)  # type: ignore[arg-type]
+        model(images)
+    return found
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from maskbench.report.style import RC, wrapped
+from maskbench.report.style import RC, literal, wrapped
 from maskbench.storage import atomic_path
 
 P = ParamSpec("P")
@@ -107,9 +107,9 @@ def finished(figure: Figure, name: str, title: str, caption: str) -> Drawing:
     Args:
         figure: from `style.new_figure`.
         name: file stem.
-        title: says what is shown.
+        title: says what is shown; dollar signs in it are shown as such.
         caption: says what to look for, and on what it rests.
     """
     characters = max(20, int(figure.get_figwidth() * 10))  # 11-point bold takes about 0.095 inch a letter
-    figure.suptitle(wrapped(title, characters), fontsize=11, fontweight="bold")
+    figure.suptitle(literal(wrapped(title, characters)), fontsize=11, fontweight="bold")
     return Drawing(figure, name, title, caption)

@@ -116,8 +116,17 @@ def plain_log_ticks(axis: Axis, *, percent: bool = False) -> None:
 
 def short_name(name: str, longest: int = 22) -> str:
     """A class name that fits on an axis; its dollar signs are text, not mathematics."""
-    short = name if len(name) <= longest else name[: longest - 1] + "…"
-    return short.replace("$", r"\$")
+    return literal(name if len(name) <= longest else name[: longest - 1] + "…")
+
+
+def literal(text: str) -> str:
+    r"""Text that matplotlib shows as it is: dollar signs are no mathematics. What was literal stays as it was.
+
+    Example:
+        >>> literal(literal("5$"))
+        '5\\$'
+    """
+    return re.sub(r"(?<!\\)\$", r"\\$", text)
 
 
 def percent_ticks(axis: Axis) -> None:

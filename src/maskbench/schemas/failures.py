@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pandera.pandas as pa
 
 from maskbench.schemas.columns import COUNT, KEY, NONNEGATIVE, POSITIVE, REAL, RUN, SHARE, TEXT, table_schema
@@ -27,7 +29,8 @@ FAILURES = table_schema(
     },
     unique=["arm", "kind", "rank"],
 )
-#: Faces of a class that were taken for another, over all runs; `examples` the most confident ones, with commas.
+#: Faces of a class that were taken for another, over all runs; `examples` the most confident ones, a JSON list: names
+#: of photographs may hold commas, and all else. See `example_ids`.
 CONFUSION_PAIRS = table_schema(
     "confusion_pairs",
     {
@@ -48,7 +51,7 @@ PROTOTYPES = table_schema(
     unique=["arm", "seed", "label", "rank"],
 )
 #: For each mistake: its nearest training faces (`train`), and the nearest test face of its true class that the arm
-#: gets right (`right`), by cosine similarity of the features the head reads.
+#: gets right (`right`), by cosine similarity of the features the head reads. `prob_predicted` is the mistake's.
 NEIGHBOURS = table_schema(
     "neighbours",
     {
@@ -56,6 +59,7 @@ NEIGHBOURS = table_schema(
         "face_id": KEY,
         "label": KEY,
         "predicted": KEY,
+        "prob_predicted": SHARE,
         "kind": pa.Column(str, pa.Check.isin(["train", "right"])),
         "rank": POSITIVE,
         "neighbour_id": KEY,
@@ -63,6 +67,12 @@ NEIGHBOURS = table_schema(
         "similarity": REAL,
     },
     unique=["arm", "seed", "face_id", "kind", "rank"],
+)
+#: Faces that every method is shown on: what the arms of the first run say of them.
+PORTRAITS = table_schema(
+    "portraits",
+    {**RUN, "face_id": KEY, "label": KEY, "predicted": KEY, "prob_predicted": SHARE},
+    unique=["arm", "face_id"],
 )
 #: Labels that a classifier which has not seen the photograph doubts, most doubtful first; `quality` is its
 #: probability of the given label.
@@ -86,6 +96,13 @@ LABEL_ISSUES = table_schema(
     },
     unique=["rank"],
 )
+
+
+def example_ids(text: str) -> list[str]:
+    """Faces named in `CONFUSION_PAIRS`'s column `examples`."""
+    return [str(face_id) for face_id in json.loads(text)]
+
+
 FAILURE_TABLES = {
     "failures": FAILURES,
     "confusion_pairs": CONFUSION_PAIRS,

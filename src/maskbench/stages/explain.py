@@ -149,7 +149,12 @@ def _failures(context: Context, study: Study, looks: Sequence[Look], answers: di
 
     classes, config = context.classes(), context.config.explain
     test = study.predictions[study.predictions["split"] == "test"]
-    near = [neighbours_table(look.features, PENULTIMATE, look.train_ids, config.neighbours) for look in looks]
+    near = [
+        neighbours_table(
+            look.features, PENULTIMATE, look.train_ids, _confidence(test, look, classes), config.neighbours
+        )
+        for look in looks
+    ]
     tables = {
         "failures": failures_table(test, classes, config.gallery),
         "confusion_pairs": confusion_pairs(test, classes),
@@ -166,15 +171,26 @@ def _failures(context: Context, study: Study, looks: Sequence[Look], answers: di
     return {**found, "label_issues": (issues, LABEL_ISSUES)}
 
 
+def _confidence(test: pd.DataFrame, look: Look, classes: Sequence[str]) -> dict[str, float]:
+    """Probability of the predicted class by test face of a run."""
+    part = test[(test["arm"] == look.arm) & (test["seed"] == look.seed)]
+    probs = part[[f"prob_{name}" for name in classes]].max(axis=1).clip(0, 1)
+    return dict(zip(part["face_id"], probs.astype(float), strict=True))
+
+
 def _labels(context: Context, study: Study) -> tuple[pd.DataFrame, str]:
-    """Labels that a classifier doubts which has not seen their photograph."""
+    """Labels that a classifier doubts which has seen neither their photograph nor a copy of it."""
     from maskbench.comparison.label_errors import held_out_probabilities, label_sentence, suspected_labels
+    from maskbench.splits.grouped import photo_groups
 
     features, faces = initial_features(study), study.faces
     if features is None:
         return schemas.empty_table(LABEL_ISSUES), "Labels were not checked: no arm starts from pretrained weights."
+    # A copy of a photograph has the same faces with the same labels: who saw it has seen the photograph.
+    duplicates = context.table("audit", "duplicates", schemas.DUPLICATES)
+    groups = faces["image_id"].map(photo_groups(faces["image_id"], duplicates))
     held_out = held_out_probabilities(
-        features, faces["label"], faces["image_id"], context.classes(), folds=context.config.explain.folds,
+        features, faces["label"], groups, context.classes(), folds=context.config.explain.folds,
         seed=context.config.split.seed,
     )  # fmt: skip
     images = context.table("audit", "images", schemas.IMAGES).set_index("image_id")["file"]

@@ -114,7 +114,8 @@ def explain_files(
         checkpoints: safetensors files of this project; their models stand under each other in every overlay.
         images: photographs.
         wish: what is to be explained.
-        out: receives `STEM.png` (`STEM-2.png` … for further faces) and `explanations.csv`.
+        out: receives `STEM.explained.png` (`STEM-1.explained.png` … where there are several faces) and
+            `explanations.csv`; never written over one of the photographs.
         notify: receives a line per file.
         progress: called with photographs done and in all.
 
@@ -124,13 +125,14 @@ def explain_files(
 
     Raises:
         CheckpointError: a checkpoint cannot be used.
-        ConfigError: a checkpoint knows no such class, or there is no such layer.
+        ConfigError: a checkpoint knows no such class.
+        ValueError: there is no such layer, or it has no maps.
     """
     models = [_Model.load(path, wish) for path in checkpoints]
     classes = set.intersection(*(set(item.record["classes"]) for item in models))
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
-    used: set[str] = set()
+    names = _Names.beside(images, out)
     for done, path in enumerate(images, start=1):
         try:
             photograph = decode_rgb(path, MAX_PIXELS)
@@ -140,10 +142,10 @@ def explain_files(
             notify(f"{path}: left out: {error}")
         else:
             for number, face in enumerate(faces, start=1):
-                name = _free_name(path.stem if len(faces) == 1 else f"{path.stem}-{number}", used)
-                found = _explain_face(models, photograph, face, wish, out / f"{name}.png", path)
+                overlay = names.overlay(path.stem if len(faces) == 1 else f"{path.stem}-{number}")
+                found = _explain_face(models, photograph, face, wish, overlay, path)
                 rows += [{"file": str(path), "face": number, **row} for row in found]
-                notify(f"{path}: {out / name}.png: {'; '.join(_words(row) for row in found)}")
+                notify(f"{path}: {overlay}: {'; '.join(_words(row) for row in found)}")
         if progress:
             progress(done, len(images))
     table = pd.DataFrame(rows)
@@ -153,14 +155,26 @@ def explain_files(
     return table, problems
 
 
-def _free_name(stem: str, used: set[str]) -> str:
-    """A name that no other photograph of this call has taken."""
-    name, count = stem, 1
-    while name in used:
-        count += 1
-        name = f"{stem}_{count}"
-    used.add(name)
-    return name
+@dataclass(frozen=True)
+class _Names:
+    """Names of overlays that no other face of this call has taken, and no photograph of it bears."""
+
+    out: Path
+    taken: set[str]
+
+    @classmethod
+    def beside(cls, images: Sequence[Path], out: Path) -> _Names:
+        # Wherever they lie, links followed; and some file systems take `Face.png` and `face.png` for one file.
+        return cls(out, {name.casefold() for path in images for name in (path.name, path.resolve().name)})
+
+    def overlay(self, stem: str) -> Path:
+        """`STEM.explained.png`, or `STEM_2.explained.png` … where that is taken."""
+        name, count = f"{stem}.explained.png", 1
+        while name.casefold() in self.taken:
+            count += 1
+            name = f"{stem}_{count}.explained.png"
+        self.taken.add(name.casefold())
+        return self.out / name
 
 
 def _words(row: dict[str, Any]) -> str:
@@ -200,7 +214,7 @@ class _Model:
 
     @classmethod
     def load(cls, path: Path, wish: Wish) -> _Model:
-        from maskbench.explain.hooks import named_layer
+        from maskbench.explain.hooks import named_layer, require_maps
 
         model, record = load_checkpoint(path)
         if wish.class_name not in {PREDICTED, TRUE, *record["classes"]}:
@@ -208,6 +222,9 @@ class _Model:
                 f"--class {wish.class_name}: {path.name} knows {', '.join(record['classes'])}; or say {PREDICTED}"
             )
         named_layer(model, wish.layer)
+        if any(METHODS[name].uses_layer for name in wish.methods):
+            side = preprocess_of(record).input_size
+            require_maps(model, wish.layer, torch.zeros(1, 3, side, side))
         execution_of(record).place(model)
         return cls(model, record)
 

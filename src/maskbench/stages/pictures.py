@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from maskbench.schemas import write_table
+from maskbench.schemas.failures import PORTRAITS, example_ids
 from maskbench.stages.inside import Look, Study
 from maskbench.stages.views import view_pixels, write_sheet, write_views
 from maskbench.storage import write_arrays
@@ -34,8 +36,8 @@ def write_pictures(
 
     Returns:
         `maps.safetensors` (Grad-CAM of the first run's test faces and of the hardest faces of the others, by arm),
-        `portraits.safetensors` (every method, by `ARM/METHOD`), `layers.safetensors` (filters, feature maps,
-        favourite inputs), `views.safetensors`, `sheet.jpg`, `sheet.json`.
+        `portraits.safetensors` (every method, by `ARM/METHOD`) with `portraits.parquet`, `layers.safetensors`
+        (filters, feature maps, favourite inputs), `views.safetensors`, `sheet.jpg`, `sheet.json`.
     """
     config = study.context.config
     write_arrays(folder / "maps.safetensors", *kept_maps(looks, set(tables["failures"][0]["face_id"])))
@@ -50,12 +52,28 @@ def write_pictures(
         portraits |= {f"{look.arm}/{name}": part for name, part in maps.items()}
         layers |= {f"{look.arm}/{name}": part for name, part in found.items()}
     write_arrays(folder / "portraits.safetensors", portraits, chosen)
+    write_table(folder / "portraits.parquet", said_of(study.predictions, looks, chosen), PORTRAITS)
     write_arrays(folder / "layers.safetensors", layers, chosen)
     shown = sorted(_named(tables, config.explain.gallery) | set(ids) | set(chosen), key=lambda name: position[name])
     write_views(folder, study.canvases, list(study.faces["face_id"]), shown, size)
     sheet = write_sheet(folder, view_pixels(study.canvases[[position[name] for name in ids]], size), ids)
     names = ("maps", "portraits", "layers", "views")
-    return [*(folder / f"{name}.safetensors" for name in names), *sheet]
+    return [*(folder / f"{name}.safetensors" for name in names), folder / "portraits.parquet", *sheet]
+
+
+def said_of(predictions: pd.DataFrame, looks: Sequence[Look], face_ids: Sequence[str]) -> pd.DataFrame:
+    """What the arms of one run say of some of its test faces: `schemas.failures.PORTRAITS`.
+
+    Args:
+        predictions: `schemas.PREDICTIONS`.
+        looks: all arms of the run.
+        face_ids: of the faces.
+    """
+    test = predictions[(predictions["split"] == "test") & predictions["face_id"].isin(face_ids)]
+    parts = [test[(test["arm"] == look.arm) & (test["seed"] == look.seed)] for look in looks]
+    table = pd.concat(parts, ignore_index=True)
+    probs = table[[name for name in table if str(name).startswith("prob_")]].max(axis=1)
+    return table.assign(prob_predicted=probs.astype(float).clip(0, 1))[list(PORTRAITS.columns)]
 
 
 def kept_maps(looks: Sequence[Look], hard: set[str]) -> tuple[dict[str, NDArray[np.float16]], list[str]]:
@@ -146,5 +164,5 @@ def _named(tables: Mapping[str, tuple[pd.DataFrame, Any]], gallery: int) -> set[
     found = set(tables["failures"][0]["face_id"]) | set(tables["prototypes"][0]["face_id"])
     neighbours = tables["neighbours"][0]
     found |= set(neighbours["face_id"]) | set(neighbours["neighbour_id"])
-    found |= {face_id for text in tables["confusion_pairs"][0]["examples"] for face_id in str(text).split(",")}
+    found |= {face_id for text in tables["confusion_pairs"][0]["examples"] for face_id in example_ids(text)}
     return found | set(tables["label_issues"][0]["face_id"].head(gallery))

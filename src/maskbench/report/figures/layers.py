@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskbench.report.drawing import Drawing, finished, styled
-from maskbench.report.style import SEQUENTIAL, new_figure, short_name, wrapped
+from maskbench.report.style import SEQUENTIAL, literal, new_figure, short_name, wrapped
 
 Floats = NDArray[np.floating]
 Pixels = NDArray[np.uint8]
@@ -74,7 +74,7 @@ def fig_feature_maps(pixels: Pixels, maps: Mapping[str, Mapping[str, Floats]], *
             drawn = ax.imshow(channel, cmap=SEQUENTIAL, vmin=0, vmax=peak, interpolation="nearest")
         if depth == depths[0]:
             line[0].imshow(pixels, interpolation="nearest")
-            line[0].set_title(wrapped(arm, 13), fontsize=8)
+            line[0].set_title(literal(wrapped(arm, 13)), fontsize=8)
         line[1].annotate(depth, (-0.12, 0.5), xycoords="axes fraction", ha="right", va="center", fontsize=8)
         bar = figure.colorbar(drawn, ax=line[-1], pad=0.05, fraction=0.09)
         bar.ax.tick_params(labelsize=6)

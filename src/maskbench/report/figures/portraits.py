@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from maskbench.report.drawing import Drawing, finished, styled
-from maskbench.report.style import new_figure, wrapped
+from maskbench.report.style import literal, new_figure, wrapped
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -101,7 +101,7 @@ def fig_cells(
         ax.set_axis_off()
     for index, row in enumerate(rows):
         if labels[index]:
-            label = wrapped(labels[index], 15).replace("$", r"\$")
+            label = literal(wrapped(labels[index], 15))
             axes[index * columns].annotate(
                 label, (-0.12, 0.5), xycoords="axes fraction", ha="right", va="center", fontsize=8, fontweight="bold",
                 linespacing=1.1,
@@ -125,13 +125,13 @@ def _height(row: Sequence[Cell | None]) -> float:
 
 def _text(cell: Cell) -> str:
     """The lines, folded to the width of a cell: a long class name would push the faces apart."""
-    return "\n".join(wrapped(line, _LETTERS) for line in cell.lines).replace("$", r"\$")
+    return literal("\n".join(wrapped(line, _LETTERS) for line in cell.lines))
 
 
 def _draw_cell(ax: Axes, cell: Cell) -> None:
     shown = cell.pixels if cell.heat is None else overlay(cell.pixels, cell.heat)
     ax.imshow(shown, interpolation="nearest" if cell.heat is None else "bilinear")
-    ax.set_title(cell.title, fontsize=7, fontweight="normal", pad=2, linespacing=1.05)
+    ax.set_title(literal(cell.title), fontsize=7, fontweight="normal", pad=2, linespacing=1.05)
     ax.annotate(_text(cell), (0.5, -0.03), xycoords="axes fraction", ha="center", va="top", fontsize=6.5,
                 linespacing=1.15)  # fmt: skip
     if cell.wrong:

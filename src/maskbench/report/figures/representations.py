@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from maskbench.report.drawing import Drawing, finished, styled
 from maskbench.report.style import SEQUENTIAL, colours, linestyles, markers, new_figure, short_name
 
+#: Distance of arms at one depth, in depths.
+_APART = 0.22
 _METHODS = {"pca": "PCA", "tsne": "t-SNE"}
 
 
@@ -161,13 +164,16 @@ def fig_cka(cka: pd.DataFrame, depths: Sequence[str]) -> Drawing:
         ax.set_xticks(range(len(depths)), depths, rotation=30)
         ax.set(ylim=(0, 1.02), ylabel="CKA", title="two runs of one arm")
         ax.legend()
-    runs = arms[["seed_a"]].nunique().iloc[0]
-    return finished(
-        figure, "cka", "Likeness of what layers see (debiased linear CKA)",
-        "1: the same but for rotation and scale, 0: unrelated. Compare the diagonal with the likeness of two runs of "
-        f"one arm, where there are any: that much comes from chance alone. {int(cka['faces'].max())} test faces in "
-        f"common at most, mean over {runs} run{'s' if runs > 1 else ''}.",
-    )  # fmt: skip
+    notes = ["1: the same but for rotation and scale, 0: unrelated."]
+    if pairs and len(seeds):
+        notes.append("Compare the diagonal with two runs of one arm: that much comes from chance alone.")
+    elif len(seeds):
+        notes.append("What is missing to 1 comes from chance alone: initial weights, order, and other training faces.")
+    runs, couples = arms["seed_a"].nunique(), len(seeds[["seed_a", "seed_b"]].drop_duplicates())
+    means = [f"{runs} run{'s' * (runs > 1)} of two arms"] * bool(pairs)
+    means += [f"{couples} pair{'s' * (couples > 1)} of runs of one arm"] * bool(couples)
+    notes.append(f"Means over {' and '.join(means)}, on {int(cka['faces'].max())} test faces in common at most.")
+    return finished(figure, "cka", "Likeness of what layers see (debiased linear CKA)", " ".join(notes))
 
 
 @styled
@@ -185,26 +191,46 @@ def fig_probes(probes: pd.DataFrame, arms: Sequence[str]) -> Drawing:
     for ax, (probe, title) in zip(axes, titles.items(), strict=True):
         for place, arm in enumerate(arms):
             part = probes[(probes["arm"] == arm) & (probes["probe"] == probe) & (probes["metric"] == "f1_macro")]
-            means = part.groupby("depth")[["value", "low", "high"]].mean().reindex(depths)
-            x = np.arange(len(depths)) + (place - (len(arms) - 1) / 2) * 0.08
-            errors = np.nan_to_num(np.stack([means["value"] - means["low"], means["high"] - means["value"]])).clip(0)
-            ax.errorbar(x, means["value"], yerr=errors, color=paint[arm], marker=shapes[arm], linestyle=styles[arm],
-                        markersize=5, linewidth=1.4, label=short_name(arm, 30))  # fmt: skip
+            means = part.groupby("depth")["value"].mean().reindex(depths)
+            x = np.arange(len(depths)) + (place - (len(arms) - 1) / 2) * _APART
+            ax.plot(x, means, color=paint[arm], marker=shapes[arm], linestyle=styles[arm], markersize=5, linewidth=1.4,
+                    label=short_name(arm, 30))  # fmt: skip
+            _own_intervals(ax, part, depths, x, paint[arm])
         ax.set_xticks(range(len(depths)), depths)
         ax.set(title=title, xlabel="features of")
     axes[0].set_ylabel("test macro-F1")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(arms), 3))
-    row, runs = probes.iloc[0], probes["seed"].nunique()
+    runs, level = probes["seed"].nunique(), f"{probes['confidence'].iloc[0]:.0%}"
+    shown = (
+        f"Curves are means over {runs} runs; each bar is the {level} interval of one run (dash: its value), over its "
+        "own test photographs. No bar is an interval of the mean."
+        if runs > 1
+        else f"Bars: {level} intervals over the test photographs."
+    )
     return finished(
         figure, "probes", "What each depth knows of the classes",
         "Simple classifiers fitted on the training faces' features, measured on test faces. Where a curve stops "
-        f"rising, deeper layers add nothing to what can be read off. {row['faces']} test faces, "
-        f"{row['confidence']:.0%} intervals over {row['images']} photographs{_mean_of(runs)}.",
+        f"rising, deeper layers add nothing to what can be read off. {shown} {_span(probes['faces'])} test faces in "
+        f"{_span(probes['images'])} photographs{' a run' * (runs > 1)}.",
     )  # fmt: skip
 
 
-def _mean_of(runs: int) -> str:
-    return f", means over {runs} runs" if runs > 1 else ""
+def _own_intervals(ax: Axes, part: pd.DataFrame, depths: Sequence[str], x: NDArray[np.floating], colour: str) -> None:
+    """Every run's value with its own interval, runs beside each other."""
+    seeds = sorted(part["seed"].unique())
+    several, width = len(seeds) > 1, 0.8 * _APART / max(len(seeds), 2)
+    for place, seed in enumerate(seeds):
+        run = part[part["seed"] == seed].set_index("depth").reindex(depths)
+        at = x + (place - (len(seeds) - 1) / 2) * width
+        errors = np.nan_to_num(np.stack([run["value"] - run["low"], run["high"] - run["value"]])).clip(0)
+        ax.errorbar(at, run["value"], yerr=errors, color=colour, fmt="_" if several else "none", markersize=4,
+                    elinewidth=1.0 if several else 1.4, alpha=0.55 if several else 1)  # fmt: skip
+
+
+def _span(counts: pd.Series) -> str:
+    """`12`, or `10–12` where runs differ."""
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low}" if low == high else f"{low}–{high}"
 
 
 @styled
