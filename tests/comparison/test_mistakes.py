@@ -10,13 +10,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from maskbench.comparison import mistakes
-from maskbench.comparison.mistakes import (
-    MARGIN,
-    MistakeTables,
-    mistake_models,
-    mistakes_answer,
-    probability_features,
-)
+from maskbench.comparison.mistake_verdict import mistakes_answer, verdict_of
+from maskbench.comparison.mistakes import ARMS, MistakeTables, deal_folds, mistake_models, probability_features
 from maskbench.schemas import validate
 from maskbench.schemas.mistakes import MISTAKE_TABLES
 
@@ -26,7 +21,7 @@ CLASSES = ("a", "b", "c")
 @pytest.fixture(autouse=True, scope="module")
 def small_forest() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mistakes, "_TREES", 12)
+        patch.setattr(mistakes, "_TREES", 20)
         patch.setattr(mistakes, "PARTITIONS", 2)
         yield
 
@@ -59,7 +54,7 @@ def gain(tables: MistakeTables, features: str = "both", baseline: str = "probabi
 
 @pytest.fixture(scope="module")
 def signal() -> MistakeTables:
-    return mistake_models(faces(1, maps="signal"), ["energy_lower"], folds=4, resamples=200)
+    return mistake_models(faces(1, photographs=240, maps="signal"), ["energy_lower"], folds=4, resamples=200)
 
 
 def test_information_of_the_maps_own_is_shown_and_the_verdict_says_so(signal: MistakeTables) -> None:
@@ -71,7 +66,9 @@ def test_information_of_the_maps_own_is_shown_and_the_verdict_says_so(signal: Mi
     assert found["low"] < found["gain"] < found["high"]
     answer = mistakes_answer(signal)
     assert "explanations add to the probabilities of one" in answer.answer
-    assert f"{found['gain']:+.3f}" in answer.answer
+    assert f"{found['mistakes']} mistakes in 960 predictions, {found['mistakes']} of 960 faces" in answer.answer
+    deciding = min(gain(signal, baseline=name)["low"] for name in ("probability", "confidence"))
+    assert f"{deciding:+.3f} to" in answer.answer  # the weaker of both gains is told
     assert "a forest in place of the regression says the same" in answer.would_change
 
 
@@ -82,11 +79,108 @@ def test_maps_that_say_nothing_new_show_no_gain(maps: str) -> None:
     assert not found["shown"]
     assert abs(found["gain"]) < 0.02
     answer = mistakes_answer(tables).answer
-    assert "explanations add" not in answer
-    if found["high"] <= MARGIN:
-        assert "explanations are not needed in one" in answer
-    else:
-        assert "no gain from explanations is shown in one" in answer
+    told = {
+        "not needed": "explanations are not needed in one",
+        "not shown": "no gain from explanations is shown in one",
+    }
+    verdicts = {verdict_of(tables.gain, "one", model) for model in ("logistic", "forest")}
+    assert "adds" not in verdicts
+    assert told["not needed" if verdicts == {"not needed"} else "not shown"] in answer
+
+
+def gains(**limits: tuple[float, float]) -> pd.DataFrame:
+    """Gains with these limits, by MODEL_BASELINE, as far as verdicts read them."""
+    rows = []
+    for name, (low, high) in limits.items():
+        model, _, baseline = name.partition("_")
+        rows.append({
+            "arm": "one", "model": model, "features": "both", "baseline": baseline, "metric": "auc", "mistakes": 20,
+            "gain": (low + high) / 2, "low": low, "high": high, "shown": low > 0, "beyond_margin": high > 0.02,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_a_verdict_needs_both_baselines() -> None:
+    fitted_badly = gains(logistic_probability=(0.01, 0.09), logistic_confidence=(-0.02, 0.03))
+    assert verdict_of(fitted_badly, "one", "logistic") == "not shown"
+    small = gains(logistic_probability=(-0.06, 0.01), logistic_confidence=(-0.06, 0.03))
+    assert verdict_of(small, "one", "logistic") == "not shown"
+    assert verdict_of(small.assign(beyond_margin=False), "one", "logistic") == "not needed"
+    assert verdict_of(small.assign(shown=True), "one", "logistic") == "adds"
+    assert verdict_of(small.assign(low=np.nan), "one", "logistic") == "unknown"
+
+
+def test_models_that_disagree_give_no_verdict(signal: MistakeTables) -> None:
+    forest = signal.gain["model"] == "forest"
+    torn = MistakeTables(signal.skill, signal.gain.assign(shown=signal.gain["shown"] & ~forest), signal.features)
+    answer = mistakes_answer(torn)
+    assert "no gain from explanations is shown in one" in answer.answer
+    assert "a forest in place of the regression says otherwise" in answer.would_change
+    assert f"true gains of up to {gains_high(signal):.3f} fit" in answer.would_change
+
+
+def gains_high(tables: MistakeTables) -> float:
+    table = tables.gain
+    return float(table[(table["metric"] == "auc") & (table["features"] == "both")]["high"].max())
+
+
+def test_the_verdict_does_not_hang_on_the_draws() -> None:
+    table = faces(2, maps="copy")
+    found = {
+        verdict_of(mistake_models(table, ["energy_lower"], folds=4, resamples=300, seed=seed).gain, "one", "logistic")
+        for seed in range(4)
+    }
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("mistaken", [{0: 19, 1: 2, 2: 1}, {0: 1, 1: 2, 2: 26}])
+def test_folds_always_leave_mistakes_to_learn_from(mistaken: dict[int, int]) -> None:
+    photographs = np.repeat(np.arange(7), 30)
+    wrong = np.zeros(len(photographs))
+    for photograph, count in mistaken.items():
+        wrong[30 * photograph : 30 * photograph + count] = 1
+    dealt = deal_folds(wrong, photographs, 3, 0)
+    assert len(dealt) == mistakes.PARTITIONS
+    for parts in dealt:
+        assert sorted(np.concatenate(parts).tolist()) == list(range(len(wrong)))
+        for outside in parts:
+            assert 0 < np.delete(wrong, outside).sum() < len(wrong) - len(outside)
+
+
+def test_folds_that_cannot_be_dealt_are_a_reason_and_no_crash() -> None:
+    table = faces(8, photographs=12)
+    table["wrong"] = False
+    assert mistake_models(table, ["energy_lower"], folds=3, resamples=20).skill["reason"].str.len().gt(0).all()
+    assert deal_folds(np.array([1.0, 0, 0, 0]), np.arange(4), 3, 0) == []
+
+
+def test_few_mistaken_photographs_give_values_without_intervals() -> None:
+    table = faces(9, photographs=60)
+    table["wrong"] = table["image_id"].isin([f"i{k}" for k in range(0, 36, 6)]) & (table.index % 4 == 0)
+    tables = mistake_models(table, ["energy_lower"], folds=3, resamples=50)
+    assert tables.skill["value"].notna().all()
+    assert tables.skill[["low", "high"]].isna().all(axis=None)
+    assert not tables.gain["shown"].any()
+    assert tables.gain["beyond_margin"].all()
+    assert "wrong or right faces in 6 photographs only" in mistakes_answer(tables).answer
+
+
+def test_a_second_models_opinion_is_told_apart_from_what_maps_say() -> None:
+    table = faces(10, maps="noise")
+    table[ARMS] = np.where(table["wrong"], 0.0, 1.0) + np.random.default_rng(0).normal(0, 0.3, len(table))
+    tables = mistake_models(table, ["energy_lower", ARMS], folds=4, resamples=100)
+    assert verdict_of(tables.gain, "one", "logistic") != "adds"  # only the other arm knows
+    row = tables.gain[(tables.gain["features"] == "arms") & (tables.gain["metric"] == "auc")].iloc[0]
+    assert row["shown"]
+    assert f"a second model's opinion, adds {row['gain']:+.3f}" in mistakes_answer(tables).answer
+    assert ARMS in set(tables.features["feature"])
+
+
+def test_a_face_of_several_runs_is_several_predictions_and_one_face() -> None:
+    runs = pd.concat([faces(11).assign(seed=seed) for seed in (0, 1)], ignore_index=True)
+    row = mistake_models(runs, ["energy_lower"], folds=3, resamples=50).skill.iloc[0]
+    assert (row["predictions"], row["faces"], row["seeds"]) == (960, 480, 2)
+    assert row["mistakes"] == 2 * row["mistaken_faces"]
 
 
 def test_noise_is_rarely_taken_for_information(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,13 +194,20 @@ def test_noise_is_rarely_taken_for_information(monkeypatch: pytest.MonkeyPatch) 
     assert sum(shown) <= 4
 
 
-def test_the_auc_without_fitting_is_scikit_learns_when_there_is_one_fold_to_compare_in() -> None:
-    # Within folds only: with three folds, the pairs of each fold, weighed by their number.
+def test_auc_is_that_of_the_pairs_within_folds() -> None:
     table = faces(3, photographs=40)
     found = mistake_models(table, ["energy_lower"], folds=3, resamples=20)
     row = found.skill[(found.skill["features"] == "confidence") & (found.skill["metric"] == "auc")].iloc[0]
-    whole = roc_auc_score(table["wrong"], 1 - table["prob_top"])
-    assert row["value"] == pytest.approx(whole, abs=0.03)
+    wrong, doubt = table["wrong"].to_numpy(), 1 - table["prob_top"].to_numpy()
+    photographs = table["image_id"].astype("category").cat.codes.to_numpy()
+    ordered, pairs = 0.0, 0.0
+    for parts in deal_folds(wrong.astype(float), photographs, 3, 0):
+        for outside in parts:
+            count = wrong[outside].sum() * (~wrong[outside]).sum()
+            ordered += count * roc_auc_score(wrong[outside], doubt[outside])
+            pairs += count
+    assert row["value"] == pytest.approx(ordered / pairs)
+    whole = roc_auc_score(wrong, doubt)
     alone = found.features.set_index("feature").loc["prob_top"]
     assert alone["auc"] == pytest.approx(1 - whole)  # surer, less often wrong
     assert alone["log_odds"] < 0

@@ -7,6 +7,7 @@ probabilities alone.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -23,8 +24,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from maskbench.comparison.bootstrap import Kind, interval
 from maskbench.comparison.concordance import average_precision, wrong_right_pairs
-from maskbench.eda.bootstrap import Resamples, draw_resamples
+from maskbench.eda.bootstrap import LEAST_PHOTOGRAPHS, Resamples, draw_resamples
 from maskbench.schemas.mistakes import MISTAKE_FEATURES, MISTAKE_GAIN, MISTAKE_SKILL
 
 #: Features of the probabilities: the baseline.
@@ -38,9 +40,13 @@ _TREES, _LEAST_LEAF = 100, 5
 PARTITIONS = 3
 #: With fewer, a model would be fitted on half of the mistakes or less.
 LEAST_FOLDS = 3
-#: The check need not be as exact as the answer.
+#: The check need not be as exact as the answer; what it is compared with is taken over the same partitions.
 _PARTITIONS_OF = {"forest": 1}
 CONFIDENCE = "confidence"
+#: Agreement with the maps of the other arms: a second model's opinion, so no part of what maps of one model say.
+ARMS = "arm_agreement"
+#: Deals that are tried for folds whose training parts all hold mistakes.
+_DEALS = 20
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -61,19 +67,6 @@ class MistakeTables:
     skill: pd.DataFrame
     gain: pd.DataFrame
     features: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Question 3 answered.
-
-    Attributes:
-        answer: the verdict with its numbers.
-        would_change: what would change it.
-    """
-
-    answer: str
-    would_change: str
 
 
 def probability_features(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
@@ -125,8 +118,10 @@ def mistake_models(
         seed: of folds, forests and draws.
 
     Returns:
-        The tables. Faces are compared within one fold and one run only, summed over `PARTITIONS` partitions. Where
-        mistakes lie in fewer than `LEAST_FOLDS` photographs: NaN with a reason.
+        The tables. For AUC, predictions of fitted models are compared within one fold and one run only, summed over
+        `PARTITIONS` partitions (of the forest one); average precision and single features compare all predictions of
+        an arm. Where mistakes lie in fewer than `LEAST_FOLDS` photographs, or no deal of folds leaves mistakes to
+        learn from: NaN with a reason. Where they lie in fewer than `LEAST_PHOTOGRAPHS`: values without intervals.
 
     Raises:
         ValueError: `folds` below `LEAST_FOLDS`, or a column is missing.
@@ -182,6 +177,7 @@ class _Arm:
     table: pd.DataFrame
     wrong: Floats
     photographs: Ints
+    least: int
     draws: Resamples
     partitions: list[list[Ints]]
     columns: dict[str, tuple[str, ...]]
@@ -199,19 +195,24 @@ class _Arm:
         least = min(len(np.unique(photographs[wrong == kind])) for kind in (0, 1))
         folds = min(folds, least)
         reason = "" if folds >= LEAST_FOLDS else f"wrong or right faces in {least} photographs: at least {LEAST_FOLDS}"
-        partitions = []
-        if not reason:
-            for number in range(PARTITIONS):
-                dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed + number)
-                partitions.append([np.asarray(out) for _, out in dealt.split(table, wrong, photographs)])
-        columns = {"probability": PROBABILITY, "maps": tuple(maps), "both": (*PROBABILITY, *maps)}
-        return cls(table, wrong, photographs, draws, partitions, columns, seed, reason)
+        partitions = [] if reason else deal_folds(wrong, photographs, folds, seed)
+        if not reason and not partitions:
+            reason = "mistakes lie so unevenly that folds leave none to learn from"
+        own = tuple(name for name in maps if name != ARMS)
+        columns = {"probability": PROBABILITY, "maps": own, "both": (*PROBABILITY, *own)}
+        if ARMS in maps:
+            columns["arms"] = (*PROBABILITY, *own, ARMS)
+        return cls(table, wrong, photographs, least, draws, partitions, columns, seed, reason)
 
     def basis(self) -> dict[str, Any]:
         return {
-            "faces": len(self.table),
+            "predictions": len(self.table),
+            "faces": int(self.table["face_id"].nunique()),
             "images": len(self.draws.image_ids),
+            "seeds": int(self.table["seed"].nunique()),
             "mistakes": int(self.wrong.sum()),
+            "mistaken_faces": int(self.table.loc[self.wrong > 0, "face_id"].nunique()),
+            "mistaken_images": self.least,
             "reason": self.reason,
         }
 
@@ -251,8 +252,11 @@ class _Arm:
 
     def measured(self) -> Measured:
         """AUC and average precision of every model and set of features, on the same draws."""
-        scores = {("none", CONFIDENCE): [1 - self.table["prob_top"].to_numpy(dtype=float)] * len(self.partitions)}
-        scores |= {(model, features): self.held_out(model, features) for model in MODELS for features in self.columns}
+        plain = [1 - self.table["prob_top"].to_numpy(dtype=float)]
+        scores = {("none", CONFIDENCE): plain * len(self.partitions)}
+        for model in MODELS:
+            scores |= {(model, features): self.held_out(model, features) for features in self.columns}
+            scores[model, CONFIDENCE] = plain * len(scores[model, "both"])
         return {
             key: {"auc": self.auc(found), "average_precision": self.precision(found)} for key, found in scores.items()
         }
@@ -266,29 +270,35 @@ class _Arm:
             for metric, by_chance in chance.items():
                 facts = {"model": model, "features": features, "metric": metric, "chance": by_chance}
                 values = measured[model, features][metric] if measured else None
-                rows.append(facts | {"confidence": self.draws.confidence} | self._interval("value", values))
+                rows.append(facts | {"confidence": self.draws.confidence} | self._interval("value", values, "share"))
         return rows
 
     def gains(self, measured: Measured) -> list[dict[str, Any]]:
         """Rows of `MISTAKE_GAIN`: both, and maps alone, against the probabilities, fitted and as they are."""
         rows = []
+        asked = [("both", "probability"), ("both", CONFIDENCE), ("maps", "probability")]
+        asked += [("arms", "both")] if "arms" in self.columns else []
         for model in MODELS:
-            for features, baseline in (("both", "probability"), ("both", CONFIDENCE), ("maps", "probability")):
+            for features, baseline in asked:
                 for metric in ("auc", "average_precision"):
                     values = None
                     if measured:
-                        against = measured["none" if baseline == CONFIDENCE else model, baseline]
-                        values = measured[model, features][metric] - against[metric]
-                    found = self._interval("gain", values)
+                        values = measured[model, features][metric] - measured[model, baseline][metric]
+                    found = self._interval("gain", values, "share difference")
+                    # Limits from R draws waver by about 1 / √(2R) of their distance: no verdict may hang on that.
+                    spare = (found["high"] - found["gain"]) * 3 / np.sqrt(2 * len(self.draws.weights))
                     facts = {"model": model, "features": features, "baseline": baseline, "metric": metric}
-                    verdict = {"shown": bool(found["low"] > 0), "beyond_margin": not found["high"] <= MARGIN}
+                    verdict = {
+                        "shown": bool(found["low"] - spare > 0),
+                        "beyond_margin": not found["high"] + spare <= MARGIN,
+                    }
                     rows.append(facts | found | verdict | {"margin": MARGIN})
         return rows
 
     def single(self) -> list[dict[str, Any]]:
         """Rows of `MISTAKE_FEATURES`."""
         rows, coefficients = [], self._coefficients()
-        for name in self.columns["both"]:
+        for name in self.columns.get("arms", self.columns["both"]):
             column = self.table[name].to_numpy(dtype=float)
             known = np.isfinite(column)
             values, reason = None, self.reason
@@ -302,7 +312,7 @@ class _Arm:
             rows.append(
                 {"feature": name, "kind": "probability" if name in PROBABILITY else "maps",
                  "log_odds": coefficients.get(name, np.nan), "missing": int((~known).sum())}
-                | self._interval("auc", values) | {"reason": reason}
+                | self._interval("auc", values, "share") | {"reason": reason}
             )  # fmt: skip
         return rows
 
@@ -313,70 +323,36 @@ class _Arm:
         fitted = _logistic(self.seed).fit(self.table[list(names)].to_numpy(dtype=float), self.wrong > 0)
         return dict(zip(names, map(float, fitted[-1].coef_[0][: len(names)]), strict=True))
 
-    def _interval(self, name: str, values: Floats | None) -> dict[str, float]:
-        if values is None:
-            return {name: np.nan, "low": np.nan, "high": np.nan}
-        found = self.draws.interval(values[1:], len(self.draws.image_ids))
+    def _interval(self, name: str, values: Floats | None, kind: Kind) -> dict[str, float]:
+        """A value with its interval; none where mistakes lie in too few photographs for one."""
+        if values is None or not self.least >= LEAST_PHOTOGRAPHS:
+            return {name: np.nan if values is None else float(values[0]), "low": np.nan, "high": np.nan}
+        found = interval(values[:1], values[None, 1:], self.least, kind, confidence=self.draws.confidence)
         return {name: float(values[0]), "low": found.low, "high": found.high}
 
 
-def mistakes_answer(tables: MistakeTables) -> Answer:
-    """Question 3 in two sentences, and what would change the verdict.
+def deal_folds(wrong: Floats, photographs: Ints, folds: int, seed: int) -> list[list[Ints]]:
+    """`PARTITIONS` deals of whole photographs into folds, each of whose training parts holds wrong and right faces.
 
     Args:
-        tables: of `mistake_models`.
+        wrong: (M,) 1 for a mistake.
+        photographs: (M,) whose face it is.
+        folds: wanted; fewer, down to `LEAST_FOLDS`, where no deal of as many will do.
+        seed: of the deals.
+
+    Returns:
+        Positions outside of each fold's training part, by partition; empty where no deal will do.
     """
-    arms = list(dict.fromkeys(tables.skill["arm"]))
-    verdicts = [_verdict(tables, arm) for arm in arms]
-    answer = "To find mistakes: " + "; ".join(verdicts) + "."
-    return Answer(answer, _would_change(tables.gain, arms))
-
-
-def _row(table: pd.DataFrame, **where: str) -> Any:
-    """The first row with these values."""
-    chosen = np.logical_and.reduce([table[name] == value for name, value in where.items()])
-    return table[chosen].iloc[0]
-
-
-def _verdict(tables: MistakeTables, arm: str) -> str:
-    fitted = {"arm": arm, "model": "logistic", "metric": "auc"}
-    both, alone = (_row(tables.skill, features=name, **fitted) for name in ("both", "probability"))
-    if both["reason"]:
-        return f"in {arm} nothing can be said ({both['reason']})"
-    maps = _row(tables.skill, features="maps", **fitted)
-    plain = _row(tables.skill, arm=arm, features=CONFIDENCE, metric="auc")
-    gain = _row(tables.gain, features="both", baseline="probability", **fitted)
-    if _shown(tables.gain, arm, "logistic"):
-        verdict = f"explanations add to the probabilities of {arm}"
-    elif not gain["beyond_margin"]:
-        verdict = f"explanations are not needed in {arm}: gains above {MARGIN:g} do not fit the data"
-    else:
-        verdict = f"no gain from explanations is shown in {arm}"
-    return (
-        f"{verdict} (AUC of finding its {both['mistakes']} mistakes in {both['faces']} faces: largest probability "
-        f"{plain['value']:.2f}, probabilities {alone['value']:.2f}, maps alone {maps['value']:.2f}, both "
-        f"{both['value']:.2f}; gain {gain['gain']:+.3f}, {both['confidence']:.0%} interval {gain['low']:+.3f} to "
-        f"{gain['high']:+.3f})"
-    )
-
-
-def _would_change(gain: pd.DataFrame, arms: Sequence[str]) -> str:
-    asked = {"metric": "auc", "features": "both", "baseline": "probability"}
-    rows = [_row(gain, arm=arm, model="logistic", **asked) for arm in arms]
-    known = [row for row in rows if not row["reason"]]
-    if not known:
-        return "More test photographs with mistakes would make an answer possible."
-    widest = max(known, key=lambda row: row["high"])
-    agree = all(_shown(gain, row["arm"], "logistic") == _shown(gain, row["arm"], "forest") for row in known)
-    return (
-        f"It rests on {' and '.join(str(row['mistakes']) for row in known)} mistakes: true gains of up to "
-        f"{widest['high']:.3f} fit these data, so more photographs could change it; a forest in place of the "
-        f"regression {'says the same' if agree else 'says otherwise'}. It is an answer for these features of maps and "
-        "for finding mistakes; what a person learns from a map that shows a mistake's cause is not measured by it."
-    )
-
-
-def _shown(gain: pd.DataFrame, arm: str, model: str) -> bool:
-    """Whether maps add to the probabilities, fitted and as they are: a weak fit of these must not be their gain."""
-    asked = {"arm": arm, "model": model, "metric": "auc", "features": "both"}
-    return all(bool(_row(gain, baseline=baseline, **asked)["shown"]) for baseline in ("probability", CONFIDENCE))
+    rows = np.arange(len(wrong))
+    for count in range(folds, LEAST_FOLDS - 1, -1):
+        found: list[list[Ints]] = []
+        for number in range(_DEALS):
+            dealt = StratifiedGroupKFold(count, shuffle=True, random_state=seed + number)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="The least populated class")  # looked at below
+                parts = [np.asarray(out) for _, out in dealt.split(rows, wrong, photographs)]
+            if all(len(np.unique(np.delete(wrong, out))) == 2 for out in parts):
+                found.append(parts)
+            if len(found) == PARTITIONS:
+                return found
+    return []

@@ -6,17 +6,29 @@ import pandera.pandas as pa
 
 from maskbench.schemas.columns import COUNT, FLAG, KEY, REAL, SHARE, TEXT, table_schema
 
-_basis = {"faces": COUNT, "images": COUNT, "mistakes": COUNT, "reason": TEXT}
+#: A face tested in several runs has several predictions; `mistaken_images` is the smaller count of photographs with
+#: wrong and with right ones, which limits what can be said.
+_basis = {
+    "predictions": COUNT,
+    "faces": COUNT,
+    "images": COUNT,
+    "seeds": COUNT,
+    "mistakes": COUNT,
+    "mistaken_faces": COUNT,
+    "mistaken_images": COUNT,
+    "reason": TEXT,
+}
 
 #: How well scores tell misclassified from other faces of photographs that the score's model has not seen. `features`:
-#: `confidence` (1 - largest probability, nothing fitted), `probability`, `maps`, `both`; `model`: how they were put
-#: together. Intervals over photographs, on the same draws for all rows of an arm.
+#: `confidence` (1 - largest probability, nothing fitted), `probability`, `maps`, `both`, `arms` (both, and agreement
+#: with the maps of the other arms); `model`: how they were put together. Intervals over photographs, on the same
+#: draws for all rows of an arm.
 MISTAKE_SKILL = table_schema(
     "mistake_skill",
     {
         "arm": KEY,
         "model": KEY,
-        "features": pa.Column(str, pa.Check.isin(["confidence", "probability", "maps", "both"])),
+        "features": pa.Column(str, pa.Check.isin(["confidence", "probability", "maps", "both", "arms"])),
         "metric": pa.Column(str, pa.Check.isin(["auc", "average_precision"])),
         "value": SHARE,
         "low": SHARE,
@@ -29,7 +41,8 @@ MISTAKE_SKILL = table_schema(
 )
 
 #: Paired differences of the above. `shown`: the interval lies above 0; `beyond_margin`: gains larger than `margin`
-#: fit the data, so that no difference shown does not mean none that matters.
+#: fit the data, so that no difference shown does not mean none that matters. Both keep a reserve for the chance of
+#: the draws.
 MISTAKE_GAIN = table_schema(
     "mistake_gain",
     {

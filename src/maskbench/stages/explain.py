@@ -86,7 +86,8 @@ def _trust(context: Context, looks: Sequence[Look], answers: dict[str, Any]) -> 
 
 def _mistakes(context: Context, study: Study, looks: Sequence[Look], answers: dict[str, Any]) -> Tables:
     """Question 3."""
-    from maskbench.comparison.mistakes import mistake_models, mistakes_answer, probability_features
+    from maskbench.comparison.mistake_verdict import mistakes_answer
+    from maskbench.comparison.mistakes import mistake_models, probability_features
     from maskbench.explain.map_features import MAP_FEATURES
 
     features = pd.concat([look.map_features for look in looks], ignore_index=True)

@@ -84,7 +84,7 @@ def _short(base: str) -> str:
 
 def _basis(skill: pd.DataFrame, arm: str) -> str:
     row = skill[skill["arm"] == arm].iloc[0]
-    return f"{arm}: {row['mistakes']} mistakes in {row['faces']} faces"
+    return f"{arm}: {row['mistakes']} mistakes in {row['predictions']} predictions of {row['faces']} faces"
 
 
 def _dots(ax: Axes, table: pd.DataFrame, rows: Sequence[str], arms: Sequence[str], value: str) -> None:
