@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from maskbench.comparison.bootstrap import drawn_weights
+from maskbench.comparison.bootstrap import Kind, drawn_weights, interval
+from maskbench.eda.bootstrap import LEAST_PHOTOGRAPHS
 from maskbench.schemas.faithfulness import FAITHFULNESS_SUMMARY
 
 #: A measure in which less is better.
@@ -17,7 +19,8 @@ LOWER_IS_BETTER = frozenset({"deletion", "similarity_random"})
 #: Whose map would be the same had the model learned nothing: rank correlations below 0.5 leave over three quarters of
 #: the ranks' variance unexplained.
 UNCHANGED = 0.5
-RANDOM = "random"
+UNTRAINED = "similarity_random"
+RANDOM, CENTRE = "random", "centre"
 #: How figures and tables call the measures, in their order.
 MEASURES = {
     "deletion": "deletion area (less is better)",
@@ -45,10 +48,11 @@ def faithfulness_summary(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Means over faces and seeds, with percentile intervals over photographs.
+    """Means over faces and seeds, with intervals over photographs.
 
     Args:
-        table: `schemas.faithfulness.FAITHFULNESS`; a method `random` in it is what others are compared with.
+        table: `schemas.faithfulness.FAITHFULNESS`; methods `random` and `centre` in it are what others are compared
+            with.
         labels: method -> how people call it.
         baselines: methods that know nothing of the model.
         resamples: draws of whole photographs, the same for all methods of an arm.
@@ -56,7 +60,7 @@ def faithfulness_summary(
         seed: of the draws.
 
     Returns:
-        `schemas.faithfulness.FAITHFULNESS_SUMMARY`.
+        `schemas.faithfulness.FAITHFULNESS_SUMMARY`; no interval from fewer than `LEAST_PHOTOGRAPHS` photographs.
     """
     rows: list[dict[str, Any]] = []
     for arm in dict.fromkeys(table["arm"]):
@@ -81,84 +85,143 @@ class _Means:
     def row(self, method: str, measure: str) -> dict[str, Any]:
         """One row of the summary, but for the names of arm and method."""
         rows = self.table[(self.table["method"] == method) & (self.table["measure"] == measure)]
-        value, draws = self._mean(method, measure)
-        base, base_draws = self._mean(RANDOM, measure)
-        gap = draws - base_draws
-        low, high = self._limits(draws)
-        gap_low, gap_high = self._limits(gap) if method != RANDOM else (np.nan, np.nan)
-        good = gap_high < 0 if measure in LOWER_IS_BETTER else gap_low > 0
+        own = self._mean(method, measure)
+        kind: Kind = "share difference" if measure.startswith(("stability", "similarity")) else "share"
+        low, high = self._limits(own, kind)
+        gaps = {name: self._gap(own, method, null, measure) for name, null in (("gap", RANDOM), ("centre", CENTRE))}
         defined = rows["value"].notna()
         return {
             "measure": measure,
-            "value": value,
+            "value": own.value,
             "low": low,
             "high": high,
-            "gap": value - base if method != RANDOM else np.nan,
-            "gap_low": gap_low,
-            "gap_high": gap_high,
-            "better": bool(good),
-            "fails": bool(measure == "similarity_random" and low >= UNCHANGED),
+            "gap": gaps["gap"][0],
+            "gap_low": gaps["gap"][1],
+            "gap_high": gaps["gap"][2],
+            "centre_gap": gaps["centre"][0],
+            "centre_low": gaps["centre"][1],
+            "centre_high": gaps["centre"][2],
+            "better": measure != UNTRAINED and all(_good(gap, measure) for gap in gaps.values()),
+            "check": _check(low, high) if measure == UNTRAINED else "",
             "confidence": self.confidence,
-            "faces": int(rows.loc[defined, "face_id"].nunique()),
+            "maps": int(defined.sum()),
             "undefined": int((~defined).sum()),
-            "images": int(rows.loc[defined, "image_id"].nunique()),
+            "faces": int(rows.loc[defined, "face_id"].nunique()),
+            "images": own.images,
             "seeds": int(rows["seed"].nunique()),
-            "reason": "" if defined.any() else str(rows["reason"].iloc[0]),
+            "reason": self._reason(rows[~defined], own),
         }
 
-    def _mean(self, method: str, measure: str) -> tuple[float, Floats]:
+    def _reason(self, missing: pd.DataFrame, own: _Mean) -> str:
+        if not own.images:
+            return str(missing["reason"].iloc[0]) if len(missing) else "not measured"
+        few = own.images < LEAST_PHOTOGRAPHS
+        return f"no interval from {own.images} photographs: fewer than {LEAST_PHOTOGRAPHS}" if few else ""
+
+    def _gap(self, own: _Mean, method: str, null: str, measure: str) -> tuple[float, float, float]:
+        """Difference to a map that knows nothing, on the same draws, with its interval."""
+        base = self._mean(null, measure)
+        # Of untrained networks such maps are what they are of trained ones: there is nothing to be better than.
+        if method in (RANDOM, CENTRE) or measure == UNTRAINED or not base.images:
+            return np.nan, np.nan, np.nan
+        gap = _Mean(own.value - base.value, own.draws - base.draws, min(own.images, base.images))
+        return gap.value, *self._limits(gap, "share difference")
+
+    def _mean(self, method: str, measure: str) -> _Mean:
         """The mean over faces and seeds, and on every draw; NaN where nothing is defined."""
         rows = self.table[
             (self.table["method"] == method) & (self.table["measure"] == measure) & self.table["value"].notna()
         ]
         if rows.empty:
-            return np.nan, np.full(len(self.weights), np.nan)
+            return _Mean(np.nan, np.full(len(self.weights), np.nan), 0)
         places = rows["image_id"].map(self.position).to_numpy()
         size = len(self.position)
         total = np.bincount(places, weights=rows["value"].to_numpy(dtype=float), minlength=size)
         count = np.bincount(places, minlength=size).astype(float)
         drawn = self.weights @ count
         draws = np.divide(self.weights @ total, drawn, out=np.full(len(drawn), np.nan), where=drawn > 0)
-        return float(rows["value"].mean()), draws
+        return _Mean(float(rows["value"].mean()), draws, int((count > 0).sum()))
 
-    def _limits(self, draws: Floats) -> tuple[float, float]:
-        found = draws[np.isfinite(draws)]
-        if not len(found):
+    def _limits(self, mean: _Mean, kind: Kind) -> tuple[float, float]:
+        if mean.images < LEAST_PHOTOGRAPHS:
             return np.nan, np.nan
-        tail = (1 - self.confidence) / 2
-        return float(np.quantile(found, tail)), float(np.quantile(found, 1 - tail))
+        found = interval(np.array([mean.value]), mean.draws[None], mean.images, kind, confidence=self.confidence)
+        return found.low, found.high
+
+
+@dataclass(frozen=True, eq=False)
+class _Mean:
+    """A mean, the same on every draw of photographs, and how many photographs it rests on."""
+
+    value: float
+    draws: Floats
+    images: int
+
+
+def _good(gap: tuple[float, float, float], measure: str) -> bool:
+    """Whether the interval of a gap lies on the better side of 0."""
+    _, low, high = gap
+    return bool(high < 0 if measure in LOWER_IS_BETTER else low > 0)
+
+
+def _check(low: float, high: float) -> str:
+    """What the interval of the likeness to an untrained network's map says."""
+    if low >= UNCHANGED:
+        return "fails"
+    return "passes" if high < UNCHANGED else "undecided"
 
 
 def faithfulness_sentences(summary: pd.DataFrame) -> tuple[str, ...]:
-    """Which methods say more than a random map, and which would say the same of an untrained model.
+    """Which methods say more than maps that know nothing, and which would say the same of an untrained model.
 
     Args:
         summary: of `faithfulness_summary`.
     """
-    arms = list(dict.fromkeys(summary["arm"]))
     methods = summary[~summary["baseline"]]
-    sentences = []
-    for arm in arms:
-        part = methods[methods["arm"] == arm]
-        both = [
-            str(group["label"].iloc[0])
-            for _, group in part[part["measure"].isin(["deletion", "insertion"])].groupby("method", sort=False)
-            if group["better"].all()
+    sentences = [_more_than_nothing(methods[methods["arm"] == arm], arm) for arm in dict.fromkeys(summary["arm"])]
+    return (*sentences, _randomisation(methods[methods["measure"] == UNTRAINED]))
+
+
+def _more_than_nothing(part: pd.DataFrame, arm: str) -> str:
+    """Which methods beat which null maps by deletion and by insertion."""
+    asked = part[part["measure"].isin(["deletion", "insertion"])]
+    both, random_only = [], []
+    for _, group in asked.groupby("method", sort=False):
+        over_random = [
+            _good((float(row["gap"]), float(row["gap_low"]), float(row["gap_high"])), str(row["measure"]))
+            for row in group.to_dict("records")
         ]
-        faces = int(part["faces"].max())
-        sentences.append(
-            f"{arm}: by deletion and by insertion, {_listed(both) or 'no method'} say{'s' if len(both) == 1 else ''} "
-            f"more than a random map ({faces} faces, intervals over photographs)."
-        )
-    failing = methods[methods["fails"]]
-    named = [f"{row.label} ({row.arm}, {row.value:.2f})" for row in failing.itertuples()]
-    sentences.append(
-        f"Fail{'s' if len(named) == 1 else ''} the randomisation check, for the map stays the same when all weights "
-        f"are drawn anew: {_listed(named)}."
-        if named
-        else "No method fails the randomisation check: every map changes when all weights are drawn anew."
+        if group["better"].all():
+            both.append(str(group["label"].iloc[0]))
+        elif all(over_random):
+            random_only.append(str(group["label"].iloc[0]))
+    more = f"; {_listed(random_only)} more than a random map, not more than the blob" if random_only else ""
+    return (
+        f"{arm}: by deletion and by insertion, {_listed(both) or 'no method'} say{_s(both)} more than a random map and "
+        f"than a blob in the middle of every face{more} ({asked['faces'].max()} faces drawn evenly over classes, so no "
+        "means of the test set; intervals over photographs)."
     )
-    return tuple(sentences)
+
+
+def _randomisation(part: pd.DataFrame) -> str:
+    """Which methods' maps stay when all weights are drawn anew."""
+    told = []
+    for state, words in (
+        ("fails", "the map stays the same"),
+        ("undecided", "undecided"),
+        ("passes", "the map changes"),
+    ):
+        rows = part[part["check"] == state]
+        if len(rows):
+            named = [f"{row.label} ({row.arm}, {row.value:.2f})" for row in rows.itertuples()]
+            told.append(f"{words}: {_listed(named)}")
+    if not told:
+        return "The randomisation check was not made."
+    return f"When all weights are drawn anew (rank correlation of the maps, limit {UNCHANGED:g}), {'; '.join(told)}."
+
+
+def _s(names: Sequence[str]) -> str:
+    return "" if len(names) > 1 else "s"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -83,7 +83,8 @@ def measure_faithfulness(
         Measures of the predicted class's maps: `deletion`, `insertion` (areas under the probability); `pointing_…`
         (1 where the peak lies inside), `energy_…`, `iou_…` for the region `lower` (half of the face) and `mask` (true
         outline); `stability_shift`, `stability_mirror` (correlation of the map with that of the moved face, moved
-        back); `similarity_random` (rank correlation with the map after all weights were drawn anew).
+        back); `similarity_random` (rank correlation with the map after all weights were drawn anew; 0 where
+        that one is empty).
 
     Source:
         Petsiuk, Das & Saenko 2018 (RISE, deletion and insertion); Zhang et al. 2018 (pointing game); Wang et al. 2020
@@ -104,7 +105,11 @@ def measure_faithfulness(
         measured = {
             "deletion": areas[:, 0],
             "insertion": areas[:, 1],
-            **{f"{kind}_{name}": value for name, region in regions.items() for kind, value in _place(maps, region)},
+            **{
+                f"{kind}_{name}": value
+                for name, region in regions.items()
+                for kind, value in _place(maps, region, seed)
+            },
             **probe.changes(views[method]),
         }
         rows += [_rows(faces, values, {**flat, "method": method, "measure": name}) for name, values in measured.items()]
@@ -171,13 +176,26 @@ def rank_correlation(one: Floats, other: Floats) -> Floats:
     return correlation(*ranks)
 
 
-def top_iou(maps: Floats, regions: NDArray[np.bool_]) -> Floats:
-    """(M,) intersection over union of a region with as many of the map's largest pixels; NaN where nothing is."""
+def unchanged(trained: Floats, untrained: Floats) -> Floats:
+    """(M,) rank correlation of maps with those of an untrained network; a map that this one lacks altogether is 0.
+
+    NaN where the trained network's map is constant.
+    """
+    vanished = np.ptp(untrained, axis=(1, 2)) == 0
+    return np.where(vanished & (np.ptp(trained, axis=(1, 2)) > 0), 0.0, rank_correlation(trained, untrained))
+
+
+def top_iou(maps: Floats, regions: NDArray[np.bool_], seed: int = 0) -> Floats:
+    """(M,) intersection over union of a region with as many of the map's largest pixels; NaN where nothing is.
+
+    Pixels of equal importance come in a random order: in reading order, the zeros of a map would fill the upper half.
+    """
+    shuffled = np.random.default_rng(seed).permutation(maps[0].size) if len(maps) else np.empty(0, dtype=int)
     found = np.full(len(maps), np.nan)
     for row, (heat, region) in enumerate(zip(maps, regions, strict=True)):
         wanted = int(region.sum())
         if wanted and heat.max() > 0:
-            top = np.argsort(-heat, axis=None, kind="stable")[:wanted]
+            top = shuffled[np.argsort(-heat.ravel()[shuffled], kind="stable")[:wanted]]
             inside = int(region.ravel()[top].sum())
             found[row] = inside / (2 * wanted - inside)
     return found
@@ -257,7 +275,7 @@ class _Probe:
         return {
             "stability_shift": correlation(maps[:, step:, step:], views["shifted"][:, : side - step, : side - step]),
             "stability_mirror": correlation(maps, views["mirrored"][..., ::-1]),
-            "similarity_random": rank_correlation(maps, views["untrained"]),
+            "similarity_random": unchanged(maps, views["untrained"]),
         }
 
 
@@ -279,15 +297,29 @@ def face_regions(faces: pd.DataFrame, record: dict[str, Any]) -> tuple[NDArray[n
     return lower_half_masks(view, size), box_masks(view, size)
 
 
-def _place(maps: Floats, regions: NDArray[np.bool_]) -> Iterator[tuple[str, Floats]]:
+def _place(maps: Floats, regions: NDArray[np.bool_], seed: int) -> Iterator[tuple[str, Floats]]:
+    yield "pointing", pointing(maps, regions)
+    yield "energy", energy_share(maps, regions)
+    yield "iou", top_iou(maps, regions, seed)
+
+
+def pointing(maps: Floats, regions: NDArray[np.bool_]) -> Floats:
+    """(M,) 1 where the map's peak lies in the region, 0 where not; between pixels, the mean of those around it.
+
+    Between: the plateau of an even number of pixels, as in the middle of a view, lies on neither side of a border
+    that runs there. NaN where the map is zero or the region empty.
+    """
     side = maps.shape[-1]
     x, y = peaks(maps)
+    around = []
+    for nudge in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        column, row = (
+            np.clip(np.floor(np.nan_to_num(part) * side + 1e-6 * sign), 0, side - 1).astype(int)
+            for part, sign in zip((x, y), nudge, strict=True)
+        )
+        around.append(regions[np.arange(len(maps)), row, column])
     defined = np.isfinite(x) & regions.any(axis=(1, 2))
-    column, row = (np.clip(np.nan_to_num(part) * side, 0, side - 1).astype(int) for part in (x, y))
-    inside = regions[np.arange(len(maps)), row, column].astype(float)
-    yield "pointing", np.where(defined, inside, np.nan)
-    yield "energy", energy_share(maps, regions)
-    yield "iou", top_iou(maps, regions)
+    return np.where(defined, np.mean(around, axis=0), np.nan)
 
 
 def _rows(faces: pd.DataFrame, values: Floats, facts: dict[str, Any]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from maskbench.report.grids import grid
 from maskbench.report.questions import Block, Question
 from maskbench.report.scatter import Scatter, Sheet, make_scatter
 from maskbench.schemas import read_table
-from maskbench.schemas.failures import CONFUSION_PAIRS, LABEL_ISSUES
+from maskbench.schemas.failures import FAILURE_TABLES, LABEL_ISSUES
 from maskbench.schemas.faithfulness import FAITHFULNESS_SUMMARY
 from maskbench.schemas.mistakes import MISTAKE_TABLES
 from maskbench.schemas.representations import EMBEDDING, LAYER_STATISTICS, PROBES
@@ -47,8 +47,9 @@ def _question3(folder: Path, answers: dict[str, Any]) -> Question:
         Block(
             "Finding mistakes",
             "How well scores tell misclassified faces from others, on photographs their model has not seen. Chance: "
-            "AUC 0.5, average precision the share of mistakes.",
-            grid(_values(tables["skill"], "value", ["arm", "features", "model", "metric", "mistakes", "faces"])),
+            "AUC 0.5, average precision the share of mistakes. Arms: with the agreement with the other arms' maps, a "
+            "second model's opinion.",
+            grid(_values(tables["skill"], "value", ["arm", "features", "model", "metric", "mistakes", "predictions"])),
         ),
         Block(
             "What maps add",
@@ -104,8 +105,12 @@ def _explanations(folder: Path, answers: dict[str, Any]) -> Question:
             "interval": interval(row["low"], row["high"]) or row["reason"] or "–",
             "over the random map": number(row["gap"], signed=True),
             "its interval": interval(row["gap_low"], row["gap_high"], signed=True) or "–",
-            "better": "" if row["baseline"] else "yes" if row["better"] else "no",
-            "fails": "yes" if row["fails"] else "",
+            "over the blob": number(row["centre_gap"], signed=True),
+            "interval of that": interval(row["centre_low"], row["centre_high"], signed=True) or "–",
+            "better": "" if row["baseline"] or row["check"] else "yes" if row["better"] else "no",
+            "check": row["check"],
+            "maps": row["maps"],
+            "undefined": row["undefined"],
         }
         for row in summary.to_dict("records")
     ]
@@ -114,9 +119,10 @@ def _explanations(folder: Path, answers: dict[str, Any]) -> Question:
         "Deletion and insertion: area under the probability of the explained class (Petsiuk et al. 2018). Pointing "
         "game, energy, IoU: does the map lie in the lower half of the face or in the true mask, where it is known. "
         "Stability: correlation with the map of the moved face. Randomisation: rank correlation with the map of a "
-        "network that has learned nothing (Adebayo et al. 2018); a method whose interval lies above 0.5 fails. "
-        "Better: the interval of the difference to the random map lies on the good side of 0, "
-        "without correction for looking at many.",
+        "network that has learned nothing (Adebayo et al. 2018), 0 where that one is empty; a method whose interval "
+        "lies above 0.5 fails. Better: the intervals of the differences to the random map and to a blob in the middle "
+        "both lie on the good side of 0, without correction for looking at many. Faces were drawn evenly over classes, "
+        "so these are no means of the test set. Undefined: maps of zeros, faces without the region.",
         grid(pd.DataFrame(rows), most=len(rows)),
         folded=True,
     )
@@ -159,16 +165,23 @@ def read_scatter(folder: Path, classes: Sequence[str], arms: Sequence[str]) -> S
 
 
 def _failures(folder: Path, answers: dict[str, Any]) -> Question:
-    pairs = read_table(folder / "confusion_pairs", CONFUSION_PAIRS)
+    tables = {name: read_table(folder / name, schema) for name, schema in FAILURE_TABLES.items()}
     issues = read_table(folder / "label_issues", LABEL_ISSUES)
+    hard = tables["failures"].drop(columns=["image_id"])
     blocks = [
         Block(
             "Confusions", "Mistakes over all runs; the share is of the true class's faces.",
-            grid(pairs.drop(columns="examples"), digits=3),
-        )
+            grid(tables["confusion_pairs"].drop(columns="examples"), digits=3),
+        ),
+        Block(
+            "The hardest faces", "By loss, by margin, and the most confident mistakes; means over runs.",
+            grid(hard.assign(kind=hard["kind"].str.replace("_", " ")), digits=3, most=len(hard)), folded=True,
+        ),
     ]  # fmt: skip
     if len(issues):
         shown = issues[["rank", "file", "xmin", "ymin", "xmax", "ymax", "label", "suggested", "quality", "split"]]
-        blocks.append(Block("Labels worth looking at again", answers["labels"], grid(shown, digits=3), folded=True))
+        blocks.append(
+            Block("Labels that a weak classifier doubts", answers["labels"], grid(shown, digits=3), folded=True)
+        )
     more = tuple(answers["failures"]) + (() if len(issues) else (answers["labels"],))
     return Question("failures", "What goes wrong", "Failures", (), more, tuple(blocks), ("failures",))

@@ -6,6 +6,8 @@ import pandera.pandas as pa
 
 from maskbench.schemas.columns import COUNT, FLAG, KEY, POSITIVE, REAL, RUN, SHARE, TEXT, table_schema
 
+CHECKS = ("fails", "passes", "undecided")
+
 #: One row per face, method and measure, see `explain.faithfulness.measure_faithfulness`; NaN with a reason.
 FAITHFULNESS = table_schema(
     "faithfulness",
@@ -27,9 +29,10 @@ FAITHFULNESS_CURVES = table_schema(
     unique=["arm", "seed", "method", "kind", "share"],
 )
 
-#: Means over faces and seeds with intervals over photographs; `gap` is to the random map on the same draws, and
-#: `better` says whether its interval lies on the good side of 0. `fails`, of `similarity_random` alone: the map is
-#: the same whatever the weights are. `undefined` faces were left out.
+#: Means over faces and seeds with intervals over photographs. `gap` is to the random map, `centre_gap` to a blob in the
+#: middle, on the same draws; `better` says whether both intervals lie on the good side of 0. `check`, of
+#: `similarity_random` alone: `fails` (the map is the same whatever the weights are), `passes`, `undecided`. `maps` of
+#: `faces` faces have a value, `undefined` maps have none.
 FAITHFULNESS_SUMMARY = table_schema(
     "faithfulness_summary",
     {
@@ -44,11 +47,15 @@ FAITHFULNESS_SUMMARY = table_schema(
         "gap": REAL,
         "gap_low": REAL,
         "gap_high": REAL,
+        "centre_gap": REAL,
+        "centre_low": REAL,
+        "centre_high": REAL,
         "better": FLAG,
-        "fails": FLAG,
+        "check": pa.Column(str, pa.Check.isin(["", *CHECKS])),
         "confidence": SHARE,
-        "faces": COUNT,
+        "maps": COUNT,
         "undefined": COUNT,
+        "faces": COUNT,
         "images": COUNT,
         "seeds": COUNT,
         "reason": TEXT,

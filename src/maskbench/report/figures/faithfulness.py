@@ -56,9 +56,10 @@ def fig_faithfulness(summary: pd.DataFrame, arms: Sequence[str]) -> Drawing:
     return finished(
         figure, "faithfulness", "How far maps can be trusted: every measure, every method",
         "Below the line: maps that know nothing of the model; a method says something where it lies clearly on the "
-        "better side of the random map. Right of the dotted line, maps stay the same when the weights are drawn anew: "
-        f"they show the face, not the model. Means over at most {faces} test faces in {images} photographs and "
-        f"{_runs(summary)}, with {summary['confidence'].iloc[0]:.0%} intervals over photographs.",
+        "better side of both, the random map and the blob in the middle. Right of the dotted line, maps stay the same "
+        f"when the weights are drawn anew: they show the face, not the model. Means over at most {faces} test faces, "
+        f"drawn evenly over classes, in {images} photographs and {_runs(summary)}, with "
+        f"{summary['confidence'].iloc[0]:.0%} intervals over photographs.",
     )  # fmt: skip
 
 
