@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maskbench import cli_detect
 from maskbench.config import PRESETS, Config, ConfigError, make_config, merge, parse_setting
 from maskbench.options import choose_config, parse_box
 
@@ -295,6 +296,9 @@ def explain(
     if len(table):
         _say(f"explanations: {folder / 'explanations.csv'}")
     return 1 if problems else 0
+
+
+cli_detect.register(app, _say, _progress)
 
 
 @app.command()

@@ -1,0 +1,58 @@
+"""The command that detects faces in whole photographs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskbench.config import ConfigError
+
+Progress = Callable[[str], Callable[[int, int], None] | None]
+
+
+def register(app: typer.Typer, say: Callable[[str], None], progress: Callable[[bool], Progress]) -> None:
+    """Add `maskbench detect` to the command line."""
+
+    @app.command()
+    def detect(
+        model: Annotated[Path, typer.Argument(help="a detector (.safetensors), or results/NAME of a run with one")],
+        paths: Annotated[list[str], typer.Argument(help="photographs, folders, videos, or a camera's number")],
+        out: Annotated[Path, typer.Option("--out", help="folder of what is written")] = Path("detections"),
+        min_score: Annotated[float, typer.Option("--min-score", min=0, max=1, help="faces below are left out")] = 0.3,
+        save_json: Annotated[bool, typer.Option("--save-json", help="write detections.json (COCO format)")] = False,
+        pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="write annotated pictures")] = True,
+        recursive: Annotated[bool, typer.Option("--recursive", help="look into folders of folders")] = False,
+        batch: Annotated[int, typer.Option("--batch", min=1, help="photographs looked at together")] = 8,
+        frames: Annotated[int, typer.Option("--frames", min=0, help="stop a camera or video after so many")] = 0,
+        debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    ) -> int:
+        """Find faces in photographs, folders, videos or a camera's pictures, and say who wears a mask.
+
+        Annotated pictures and detections.csv go to --out. What cannot be read is reported, and the rest goes on.
+
+        Example: maskbench detect results/mine photos/ --out found --save-json
+        """
+        from maskbench.inference.predictor import Predictor
+        from maskbench.stages import detect_files as files
+
+        wish = files.Wish(out, pictures, save_json, frames)
+        cameras = [text for text in paths if text.isdigit() and not Path(text).exists()]
+        if cameras and len(paths) > 1:
+            raise ConfigError(f"{cameras[0]}: a camera is watched alone; name no other input beside it")
+        found = [] if cameras else files.find_photographs([Path(text) for text in paths], recursive)
+        predictor = Predictor(files.find_detector(model), min_score=min_score)
+        if cameras:
+            outcome = files.Outcome()
+            out.mkdir(parents=True, exist_ok=True)
+            name = f"camera-{cameras[0]}"
+            files.watch(predictor, files.frames_of(int(cameras[0])), name, name, wish, outcome)
+            files.write_outcome(outcome, predictor.classes, wish)
+        else:
+            show = progress(sys.stdout.isatty())("photographs")
+            outcome = files.detect_files(predictor, found, wish, say, batch=batch, progress=show)
+        say(f"{len(outcome.annotations)} faces in {len(outcome.images)} pictures: {out / 'detections.csv'}")
+        return 1 if outcome.problems else 0

@@ -1,0 +1,277 @@
+"""Detect faces in any photographs, videos or a camera's pictures: annotated pictures, COCO's JSON, a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from maskbench.config import ConfigError
+from maskbench.data.images import SUFFIXES, ImageError
+from maskbench.inference.detections import Detections
+from maskbench.inference.predictor import Predictor, as_rgb
+from maskbench.rundir import RunDir
+from maskbench.storage import atomic_path, read_yaml, write_json
+from maskbench.training.trainer import BEST
+
+PHOTOGRAPHS = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+VIDEOS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be written.
+
+    Attributes:
+        out: folder of all files.
+        pictures: annotated pictures, or a video.
+        json: `detections.json` in COCO's format.
+        frames: of a camera, or at most of a video; 0: all of a video, of a camera until Ctrl-C.
+    """
+
+    out: Path
+    pictures: bool = True
+    json: bool = False
+    frames: int = 0
+
+
+@dataclass
+class Outcome:
+    """What was found in all inputs.
+
+    Attributes:
+        tables: a part per photograph or frame.
+        images: COCO's entries of photographs.
+        annotations: COCO's entries of faces.
+        problems: a line per input that could not be used.
+    """
+
+    tables: list[pd.DataFrame] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, name: str, found: Detections) -> None:
+        """Take in the faces of one photograph."""
+        number = len(self.images) + 1
+        self.images.append({"id": number, "file_name": name, "width": found.width, "height": found.height})
+        for entry in found.to_coco(number):
+            *_, width, height = entry["bbox"]
+            facts = {"id": len(self.annotations) + 1, "area": width * height, "iscrowd": 0}
+            self.annotations.append(facts | entry)
+        self.tables.append(found.to_table(name))
+
+
+def find_detector(path: Path) -> Path:
+    """A checkpoint, or of a run's folder the best detector: that of its last arm's first run.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    if path.is_file():
+        return path
+    config = RunDir(path, path).config_file
+    if not config.is_file():
+        raise ConfigError(f"{path}: neither a checkpoint (.safetensors) nor the folder of a run (results/NAME)")
+    arm = read_yaml(config)["arms"][-1]["name"]
+    found = sorted(path.glob(f"detect-train/{arm}/seed*/{BEST}"), key=lambda file: int(file.parent.name[4:]))
+    if not found:
+        raise ConfigError(f"{path}: no trained detector of {arm}; run maskbench detect-train first")
+    return found[0]
+
+
+def find_photographs(paths: Sequence[Path], recursive: bool) -> list[Path]:
+    """Files that are named, and photographs in folders that are named, in order, each once.
+
+    Raises:
+        ConfigError: a path is not there, or a folder holds no photograph.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(path.rglob("*") if recursive else path.iterdir())
+            photographs = [one for one in inside if one.suffix.lower() in PHOTOGRAPHS and one.is_file()]
+            if not photographs:
+                raise ConfigError(f"{path}: no photograph in it ({', '.join(sorted(PHOTOGRAPHS))})")
+            found += photographs
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise ConfigError(f"{path}: no such file or folder")
+    return list(dict.fromkeys(found))
+
+
+def detect_files(
+    predictor: Predictor,
+    files: Sequence[Path],
+    wish: Wish,
+    notify: Notify,
+    *,
+    batch: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Detect in photographs and videos; what cannot be read is told, and the rest goes on.
+
+    Args:
+        predictor: that finds faces.
+        files: photographs, and videos by their extension.
+        wish: what is to be written.
+        notify: receives a line per problem and video.
+        batch: photographs looked at together.
+        progress: called with files done and in all.
+
+    Returns:
+        What was found; `detections.csv`, the pictures and, if wished, `detections.json` lie in `wish.out`.
+    """
+    wish.out.mkdir(parents=True, exist_ok=True)
+    outcome, names = Outcome(), _names(files)
+    photographs = [path for path in files if path.suffix.lower() not in VIDEOS]
+    done = 0
+    for start in range(0, len(photographs), batch):
+        done += _photographs(predictor, photographs[start : start + batch], names, wish, outcome, notify)
+        if progress:
+            progress(done, len(files))
+    for path in files:
+        if path.suffix.lower() in VIDEOS:
+            _video(predictor, path, names[path], wish, outcome, notify)
+            done += 1
+            if progress:
+                progress(done, len(files))
+    write_outcome(outcome, predictor.classes, wish)
+    return outcome
+
+
+def write_outcome(outcome: Outcome, classes: Sequence[str], wish: Wish) -> None:
+    """The table, and COCO's JSON if it is wished for."""
+    columns = ["image", "label", "score", "xmin", "ymin", "xmax", "ymax"]
+    table = pd.concat(outcome.tables, ignore_index=True) if outcome.tables else pd.DataFrame(columns=columns)
+    with atomic_path(wish.out / "detections.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    if wish.json:
+        categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+        write_json(
+            wish.out / "detections.json",
+            {"images": outcome.images, "annotations": outcome.annotations, "categories": categories},
+        )
+
+
+def _names(files: Sequence[Path]) -> dict[Path, str]:
+    """What the results of each file are called: its stem, with a number where several have the same."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in files:
+        stem, number = path.stem, 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{path.stem}-{number}"
+        taken.add(stem.casefold())
+        names[path] = stem
+    return names
+
+
+def _photographs(
+    predictor: Predictor, files: Sequence[Path], names: dict[Path, str], wish: Wish, outcome: Outcome, notify: Notify
+) -> int:
+    """One batch; returns how many files it had."""
+    read: list[tuple[Path, NDArray[np.uint8]]] = []
+    for path in files:
+        try:
+            read.append((path, as_rgb(path)))
+        except (ImageError, OSError) as error:
+            outcome.problems.append(str(error))
+            notify(f"error: {error}")
+    for (path, pixels), found in zip(read, predictor.many([pixels for _, pixels in read], max(1, len(read))),
+                                     strict=True):  # fmt: skip
+        outcome.add(path.name, found)
+        if wish.pictures:
+            # Never the name of a photograph: --out may be the folder they lie in.
+            with atomic_path(wish.out / f"{names[path]}.detected.png") as temporary:
+                found.plot(pixels).save(temporary, format="PNG")
+    return len(files)
+
+
+def frames_of(source: str | int) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    """Pictures (H, W, 3) RGB of a video file or camera, with the frames per second it names (0: unknown).
+
+    Raises:
+        ConfigError: it cannot be opened.
+    """
+    import cv2
+
+    capture = cv2.VideoCapture(source)
+    try:
+        if not capture.isOpened():
+            raise ConfigError(f"{source}: not a video or camera that can be opened")
+        rate = float(capture.get(cv2.CAP_PROP_FPS))
+        while True:
+            there, frame = capture.read()
+            if not there:
+                return
+            yield np.ascontiguousarray(frame[:, :, ::-1]), rate
+    finally:
+        capture.release()
+
+
+def _video(predictor: Predictor, path: Path, name: str, wish: Wish, outcome: Outcome, notify: Notify) -> None:
+    try:
+        count = watch(predictor, frames_of(str(path)), path.name, name, wish, outcome)
+    except ConfigError as error:
+        outcome.problems.append(str(error))
+        notify(f"error: {error}")
+        return
+    if not count:
+        outcome.problems.append(f"{path.name}: no frame could be read")
+        notify(f"error: {path.name}: no frame could be read")
+    else:
+        notify(f"{path.name}: {count} frames")
+
+
+def watch(
+    predictor: Predictor,
+    frames: Iterable[tuple[NDArray[np.uint8], float]],
+    title: str,
+    name: str,
+    wish: Wish,
+    outcome: Outcome,
+) -> int:
+    """Detect in frames as they come; returns how many there were.
+
+    Args:
+        predictor: that finds faces.
+        frames: pictures and frames per second.
+        title: what tables call the source; frames are `TITLE#000001` and so on.
+        name: stem of the annotated video `NAME.detected.mp4`.
+        wish: what is to be written.
+        outcome: takes in what is found.
+    """
+    import cv2
+
+    count, writer = 0, None
+    target = wish.out / f"{name}.detected.mp4"
+    part = target.with_name(f".{target.name}.part.mp4")
+    try:
+        for pixels, rate in frames:
+            count += 1
+            found = predictor(pixels)
+            outcome.add(f"{title}#{count:06d}", found)
+            if wish.pictures:
+                drawn = np.asarray(found.plot(pixels))[:, :, ::-1]
+                if writer is None:
+                    size = (drawn.shape[1] // 2 * 2, drawn.shape[0] // 2 * 2)
+                    writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate or 10.0, size)
+                writer.write(np.ascontiguousarray(drawn[: size[1], : size[0]]))
+            if count == wish.frames:
+                break
+    except KeyboardInterrupt:
+        pass  # how a camera is stopped; what was seen so far is kept
+    finally:
+        if writer is not None:
+            writer.release()
+            part.replace(target)
+    return count
