@@ -34,7 +34,9 @@ class DetectConfig(Section):
     """One protocol for the detectors of every arm."""
 
     detector: Literal["fcos", "retinanet"] = "fcos"
-    channels: int = Field(96, ge=32, multiple_of=32, description="of the feature pyramid")
+    channels: int = Field(
+        96, ge=64, multiple_of=32, description="of the feature pyramid; its norms have 32 groups of two or more"
+    )
     convolutions: int = Field(2, ge=1, le=8, description="of each branch of FCOS's head")
     input_size: int = Field(512, ge=64, le=2048, description="longer side of a photograph when predicting, px")
     crop_sizes: tuple[Annotated[int, Field(ge=64, multiple_of=32)], ...] = Field(

@@ -95,7 +95,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "explain": {"faithfulness_faces": 6, "steps": 4, "folds": 3, "resamples": 50},
         "detect": {
             "epochs": 1,
-            "channels": 32,
+            "channels": 64,
             "convolutions": 1,
             "input_size": 128,
             "crop_sizes": [96],
