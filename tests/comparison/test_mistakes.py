@@ -66,9 +66,9 @@ def test_information_of_the_maps_own_is_shown_and_the_verdict_says_so(signal: Mi
     assert found["low"] < found["gain"] < found["high"]
     answer = mistakes_answer(signal)
     assert "explanations add to the probabilities of one" in answer.answer
-    assert f"{found['mistakes']} mistakes in 960 predictions, {found['mistakes']} of 960 faces" in answer.answer
+    assert f"{found['mistakes']} mistakes in 960 predictions, {found['mistakes']} of 960 faces" in answer.evidence[0]
     deciding = min(gain(signal, baseline=name)["low"] for name in ("probability", "confidence"))
-    assert f"{deciding:+.3f} to" in answer.answer  # the weaker of both gains is told
+    assert f"{deciding:+.3f} to" in answer.evidence[0]  # the weaker of both gains is told
     assert "a forest in place of the regression says the same" in answer.would_change
 
 
@@ -172,7 +172,7 @@ def test_a_second_models_opinion_is_told_apart_from_what_maps_say() -> None:
     assert verdict_of(tables.gain, "one", "logistic") != "adds"  # only the other arm knows
     row = tables.gain[(tables.gain["features"] == "arms") & (tables.gain["metric"] == "auc")].iloc[0]
     assert row["shown"]
-    assert f"a second model's opinion, adds {row['gain']:+.3f}" in mistakes_answer(tables).answer
+    assert f"a second model's opinion, adds {row['gain']:+.3f}" in mistakes_answer(tables).evidence[0]
     assert ARMS in set(tables.features["feature"])
 
 
@@ -252,6 +252,7 @@ def test_too_few_mistakes_give_a_reason_and_no_number() -> None:
     for name, schema in MISTAKE_TABLES.items():
         validate(getattr(tables, name), schema)
     assert "nothing can be said" in mistakes_answer(tables).answer
+    assert mistakes_answer(tables).evidence == ()
 
 
 def test_probabilities_are_described_as_worked_out_by_hand() -> None:

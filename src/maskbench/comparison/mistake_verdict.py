@@ -21,11 +21,13 @@ class Answer:
     """Question 3 answered.
 
     Attributes:
-        answer: the verdict with its numbers.
+        answer: the verdict.
+        evidence: its numbers, a sentence for each arm.
         would_change: what would change it.
     """
 
     answer: str
+    evidence: tuple[str, ...]
     would_change: str
 
 
@@ -40,7 +42,8 @@ def mistakes_answer(tables: MistakeTables) -> Answer:
     """
     arms = list(dict.fromkeys(tables.skill["arm"]))
     answer = "To find mistakes: " + "; ".join(_told(tables, arm) for arm in arms) + "."
-    return Answer(answer, _would_change(tables.gain, arms))
+    evidence = tuple(text for arm in arms if (text := _evidence(tables, arm)))
+    return Answer(answer, evidence, _would_change(tables.gain, arms))
 
 
 def verdict_of(gain: pd.DataFrame, arm: str, model: str) -> Verdict:
@@ -74,17 +77,25 @@ def _told(tables: MistakeTables, arm: str) -> str:
     if "unknown" in verdicts.values():
         return f"in {arm} nothing can be said (wrong or right faces in {first['mistaken_images']} photographs only)"
     agreed = next(iter(verdicts.values())) if len(set(verdicts.values())) == 1 else "not shown"
-    told = {
+    return {
         "adds": f"explanations add to the probabilities of {arm}",
         "not needed": f"explanations are not needed in {arm}: gains above {MARGIN:g} do not fit the data",
         "not shown": f"no gain from explanations is shown in {arm}",
     }[agreed]
+
+
+def _evidence(tables: MistakeTables, arm: str) -> str:
+    """The numbers under a verdict; empty where there is none."""
+    known = tables.skill[(tables.skill["arm"] == arm) & (tables.skill["metric"] == "auc")]
+    first = known.iloc[0]
+    if first["reason"] or verdict_of(tables.gain, arm, "logistic") == "unknown":
+        return ""
     values = {name: _value(known, name) for name in (CONFIDENCE, "probability", "maps", "both")}
     return (
-        f"{told} (AUC of finding {_basis(first)}: largest probability {values[CONFIDENCE]:.2f}, probabilities "
+        f"{arm}: AUC of finding {_basis(first)}: largest probability {values[CONFIDENCE]:.2f}, probabilities "
         f"{values['probability']:.2f}, maps alone {values['maps']:.2f}, both {values['both']:.2f}; "
         f"{'; '.join(_gain_told(tables.gain, arm, model, first['confidence']) for model in MODELS)}"
-        f"{_second_opinion(tables.gain, arm)})"
+        f"{_second_opinion(tables.gain, arm)}."
     )
 
 

@@ -50,6 +50,7 @@ def _question3(folder: Path, answers: dict[str, Any]) -> Question:
             "AUC 0.5, average precision the share of mistakes. Arms: with the agreement with the other arms' maps, a "
             "second model's opinion.",
             grid(_values(tables["skill"], "value", ["arm", "features", "model", "metric", "mistakes", "predictions"])),
+            folded=True,
         ),
         Block(
             "What maps add",
@@ -60,6 +61,7 @@ def _question3(folder: Path, answers: dict[str, Any]) -> Question:
                     tables["gain"], "gain", ["arm", "features", "baseline", "model", "metric", "shown"], signed=True
                 )
             ),
+            folded=True,
         ),
         Block(
             "Single features",
@@ -70,8 +72,10 @@ def _question3(folder: Path, answers: dict[str, Any]) -> Question:
         ),
     )
     words = answers["question3"]
-    return Question("question-3", TITLE, "Question 3", (words["answer"],), (words["would_change"],), blocks,
-                    ("question 3",))  # fmt: skip
+    return Question(
+        "question-3", TITLE, "Question 3", (words["answer"],), (*words["evidence"], words["would_change"]), blocks,
+        ("question 3",),
+    )  # fmt: skip
 
 
 def _values(table: pd.DataFrame, value: str, columns: list[str], *, signed: bool = False) -> pd.DataFrame:
