@@ -114,3 +114,18 @@ def test_no_more_boxes_than_asked_for() -> None:
     found = settle(boxes, torch.zeros(20, dtype=torch.int64), torch.linspace(0, 1, 20), (1, 1), (500, 500),
                    DetectSettings(64, 0.5, 7))  # fmt: skip
     assert len(found.scores) == 7 and found.scores[0] == 1
+
+
+def test_the_model_sees_photographs_at_the_size_that_is_asked_for_and_no_neighbour_changes_an_answer() -> None:
+    model, seen = detector(pretrained=True).eval(), []
+    model.score_thresh = 0.0
+    model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(tuple(inputs[0].shape)))
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (*shape, 3)).astype(np.uint8) for shape in ((60, 80), (120, 90), (61, 80))]
+    settings = DetectSettings(160, 0.5, 20)
+    together = detect_batch(model, images, settings, CPU)
+    assert seen == [(2, 3, 128, 160), (1, 3, 160, 128)]
+    for image, one in zip(images, together, strict=True):
+        alone = detect_batch(model, [image], settings, CPU)[0]
+        assert len(alone.scores) == len(one.scores) > 5
+        assert alone.boxes == pytest.approx(one.boxes, abs=1e-2) and alone.scores == pytest.approx(one.scores, abs=1e-4)

@@ -29,7 +29,7 @@ def test_what_is_asked_for_is_done() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_missing_cuda_is_said() -> None:
-    with pytest.raises(ValueError, match=r"train\.device: cuda was asked for"):
+    with pytest.raises(ValueError, match=r"device: cuda was asked for"):
         resolve_execution(TrainConfig(device="cuda"), 64)
 
 

@@ -16,7 +16,7 @@ from maskbench.data.datamodule import Batch
 from maskbench.data.faces import canvas_size, resize_region, shown_squares
 from maskbench.data.photographs import Photographs
 from maskbench.inference.predict import predict_logits
-from maskbench.models.detecting import DetectSettings, Found, detect_batch
+from maskbench.models.detecting import DetectSettings, Found, detect_batch, padded_size, view_size
 from maskbench.models.execution import Execution
 from maskbench.schemas.detection import DETECTIONS
 from maskbench.training.checkpoint import execution_of, preprocess_of
@@ -52,9 +52,8 @@ def detect_photographs(
     execution, settings = execution_of(record), settings_of(record)
     execution.place(model)
     size = DetectConfig.model_validate(record["protocol"]).eval_batch_size
-    shapes = photographs.sizes[rows]
-    # Photographs of like shape are padded least; the result does not depend on it.
-    order = np.argsort(shapes[:, 0] / shapes[:, 1], kind="stable")
+    views = [padded_size(*view_size(height, width, settings.input_size)) for height, width in photographs.sizes[rows]]
+    order = sorted(range(len(rows)), key=lambda place: views[place])  # alike ones share a batch
     found: dict[int, Found] = {}
     for start in range(0, len(order), size):
         part = order[start : start + size]

@@ -16,6 +16,9 @@ from maskbench.models.execution import Execution
 
 Bytes = NDArray[np.uint8]
 
+#: torchvision's detectors pad to multiples of this, px.
+_PADDED_TO = 32
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -61,20 +64,36 @@ def detect_batch(
     Returns:
         One `Found` per photograph; boxes lie inside it.
     """
-    shown, scales = [], []
-    for image in images:
-        height, width = image.shape[:2]
-        scale = settings.input_size / max(height, width)
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-        view = torch.tensor(resized(image, *size)).permute(2, 0, 1).to(execution.device)
-        shown.append(view.float() / 255)
-        scales.append((size[1] / width, size[0] / height))
-    with torch.inference_mode(), execution.autocast():
-        answers = model(shown)
-    return [
-        settle(answer["boxes"].float(), answer["labels"], answer["scores"].float(), scale, image.shape[:2], settings)
-        for answer, scale, image in zip(answers, scales, images, strict=True)
-    ]
+    sizes = [view_size(image.shape[0], image.shape[1], settings.input_size) for image in images]
+    answers: dict[int, Found] = {}
+    # Photographs that are padded to the same size go together: norms see the padding, so no neighbour may decide it.
+    for padded in dict.fromkeys(padded_size(*size) for size in sizes):
+        members = [place for place, size in enumerate(sizes) if padded_size(*size) == padded]
+        shown = [_view(images[place], sizes[place], execution) for place in members]
+        with torch.inference_mode(), execution.autocast():
+            found = model(shown)
+        for place, answer in zip(members, found, strict=True):
+            shape = images[place].shape[:2]
+            scale = (sizes[place][1] / shape[1], sizes[place][0] / shape[0])
+            boxes, scores = answer["boxes"].float(), answer["scores"].float()
+            answers[place] = settle(boxes, answer["labels"], scores, scale, shape, settings)
+    return [answers[place] for place in range(len(images))]
+
+
+def view_size(height: int, width: int, input_size: int) -> tuple[int, int]:
+    """Height and width of a photograph as the model sees it, px: its longer side is `input_size`."""
+    scale = input_size / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def padded_size(height: int, width: int) -> tuple[int, int]:
+    """A view's height and width with the padding that the model adds: the next multiples of 32 px."""
+    return -(-height // _PADDED_TO) * _PADDED_TO, -(-width // _PADDED_TO) * _PADDED_TO
+
+
+def _view(image: Bytes, size: tuple[int, int], execution: Execution) -> Tensor:
+    """Float (3, H, W) in 0…1."""
+    return torch.tensor(resized(image, *size)).permute(2, 0, 1).to(execution.device).float() / 255
 
 
 def settle(

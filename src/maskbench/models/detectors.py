@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from maskbench.config.detection import DetectConfig
 from maskbench.models.pretrained import LoadedWeights, WeightsRecord
@@ -49,6 +51,17 @@ class FullPrecisionRetinaNetHead(RetinaNetHead):  # type: ignore[misc]
     def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
         """Feature maps to `cls_logits`, `bbox_regression`."""
         return {name: part.float() for name, part in super().forward(x).items()}
+
+
+class Unresized(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """Normalises and pads to multiples of 32 px; photographs come at their final size.
+
+    torchvision's own `_skip_resize` holds in training only: in evaluation it would enlarge them to 800 px.
+    """
+
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, Any]:
+        """As they are."""
+        return image, target
 
 
 def _fcos(backbone: nn.Module, num_classes: int, config: DetectConfig, options: dict[str, object]) -> nn.Module:
@@ -116,14 +129,11 @@ def build_detector(
             norm_layer=nn.BatchNorm2d,
         )
         options: dict[str, object] = {
-            "image_mean": list(mean),
-            "image_std": list(std),
             "score_thresh": config.score_threshold,
             # Overlapping boxes of different classes are settled afterwards, over all classes (`inference.detect`).
             "nms_thresh": max(config.nms_iou, 0.6),
             "detections_per_img": 2 * config.max_detections,
-            # Photographs come at their final size.
-            "_skip_resize": True,
         }
         model = DETECTORS[config.detector](backbone, num_classes, config, options)
+    model.transform = Unresized(1, 1, list(mean), list(std))
     return model, record

@@ -39,7 +39,7 @@ MOST_EDA_ROWS = 30
 #: Sections with figures, in order; pictures of any other section come under "Further figures".
 SECTIONS = ("audit", "eda", "split", "models", "training", "evaluation", "comparison", "convergence", "calibration",
             "label experiments", "factors", "interventions", "data experiments", "question 3", "explanations",
-            "representations", "failures")  # fmt: skip
+            "representations", "failures", "detection")  # fmt: skip
 
 
 @dataclass(frozen=True)

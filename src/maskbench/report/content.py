@@ -15,6 +15,7 @@ import pandas as pd
 
 from maskbench import schemas
 from maskbench.config import SeedsConfig
+from maskbench.report.detecting import detection_section
 from maskbench.report.question1 import question1
 from maskbench.report.question2 import question2
 from maskbench.report.question3 import inside_sections
@@ -282,6 +283,8 @@ def _questions(run_dir: Path, ran: set[str], arms: list[str]) -> Iterator[Questi
         yield second
     if "explain" in ran:
         yield from inside_sections(run_dir / "explain", _classes(run_dir), arms)
+    if found := detection_section(run_dir / "detect-evaluate"):
+        yield found
 
 
 def read_evaluation(run_dir: Path) -> Evaluation:

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from maskbench import schemas
 from maskbench.eda.compute import EDA_TABLES
 from maskbench.report.comparing import comparison_drawings, experiment_drawings
+from maskbench.report.detecting import SECTION as DETECTION
+from maskbench.report.detecting import detection_drawings
 from maskbench.report.drawing import Drawing
 from maskbench.report.figures.eda import eda_drawings, fig_sample_grid
 from maskbench.report.figures.evaluation import evaluation_figures
 from maskbench.report.figures.training import training_figures
 from maskbench.report.inside import inside_drawings
+from maskbench.rundir import MANIFEST
 from maskbench.schemas import read_table
 from maskbench.storage import read_json, write_json
 
@@ -115,17 +118,31 @@ def draw_results(
     Returns:
         The files.
     """
-    drawings = _training_drawings(results, classes, arms, seeds)
-    written = save_section(plots, "training", drawings, dpi=dpi, progress=progress)
-    measured = {name: read_table(results / "evaluate" / name, schema) for name, schema in EVALUATION_TABLES.items()}
-    drawings = evaluation_figures(**measured, classes=classes, arms=arms)
-    written += save_section(plots, "evaluation", drawings, dpi=dpi, progress=progress)
-    epochs = _stacked(results, arms, seeds, "epochs", schemas.EPOCHS)
-    drawn = comparison_drawings(results / "compare", epochs, classes, arms) | experiment_drawings(results, arms)
+    drawn: dict[str, list[Drawing]] = {}
+    if (results / "evaluate" / MANIFEST).is_file():
+        drawn = _of_classification(results, classes, arms, seeds)
     drawn |= inside_drawings(results / "explain", classes, arms)
+    if found := detection_drawings(results / "detect-evaluate", classes, arms):
+        drawn[DETECTION] = found
+    written = []
     for section, drawings in drawn.items():
         written += save_section(plots, section, drawings, dpi=dpi, progress=progress)
     return written
+
+
+def _of_classification(
+    results: Path, classes: Sequence[str], arms: Sequence[str], seeds: Sequence[int]
+) -> dict[str, list[Drawing]]:
+    """Figures of arms that name given faces, by section."""
+    measured = {name: read_table(results / "evaluate" / name, schema) for name, schema in EVALUATION_TABLES.items()}
+    drawn = {
+        "training": _training_drawings(results, classes, arms, seeds),
+        "evaluation": evaluation_figures(**measured, classes=classes, arms=arms),
+    }
+    epochs = _stacked(results, arms, seeds, "epochs", schemas.EPOCHS)
+    if (results / "compare" / MANIFEST).is_file():
+        drawn |= comparison_drawings(results / "compare", epochs, classes, arms)
+    return drawn | experiment_drawings(results, arms)
 
 
 def _training_drawings(

@@ -8,7 +8,19 @@ from __future__ import annotations
 
 import pandera.pandas as pa
 
-from maskbench.schemas.columns import COUNT, FLAG, KEY, POSITIVE, REAL, RUN, SHARE, SPLIT_NAME, TEXT, table_schema
+from maskbench.schemas.columns import (
+    COUNT,
+    FLAG,
+    KEY,
+    NONNEGATIVE,
+    POSITIVE,
+    REAL,
+    RUN,
+    SHARE,
+    SPLIT_NAME,
+    TEXT,
+    table_schema,
+)
 
 #: The class of what is no face, in confusion tables.
 BACKGROUND = "background"
@@ -140,6 +152,24 @@ FOUND_FACES = table_schema(
         **_BOX,
     },
     unique=[*_KEY, "face_id"],
+)
+#: Badly placed boxes that the report shows, worst first: rows of `FOUND_FACES` with both boxes in px of the piece of
+#: the photograph that is kept beside this table, in its order.
+PLACED_FACES = table_schema(
+    "placed_faces",
+    {
+        **SYSTEM,
+        "rank": POSITIVE,
+        "face_id": KEY,
+        "label": KEY,
+        "predicted": KEY,
+        "score": SHARE,
+        "iou": SHARE,
+        "side": NONNEGATIVE,
+        **{f"true_{name}": pa.Column(float) for name in _BOX},
+        **{f"found_{name}": pa.Column(float) for name in _BOX},
+    },
+    unique=[*_KEY, "rank"],
 )
 DETECTION_TABLES = {
     "detection_metrics": DETECTION_METRICS,

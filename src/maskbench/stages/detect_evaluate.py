@@ -22,6 +22,7 @@ from maskbench.schemas.detection import (
 )
 from maskbench.stages.context import Context
 from maskbench.stages.detect_jobs import sides_of_run, study_photographs
+from maskbench.stages.detect_pictures import write_placed
 from maskbench.stages.detect_train import detector_jobs
 from maskbench.stages.jobs import Job
 from maskbench.storage import write_json
@@ -44,7 +45,9 @@ def detect_evaluate(context: Context) -> list[Path]:
     tables, chosen = _measure(context, detections)
     written += [_write(folder, name, table, schema) for name, (table, schema) in tables.items()]
     write_json(folder / "scores.json", chosen)
-    return [*(path for pair in written for path in pair), folder / "scores.json"]
+    faces = context.table("audit", "faces", schemas.FACES)
+    placed = write_placed(folder, tables["found_faces"][0], faces, photographs, context.config.detections.gallery)
+    return [*(path for pair in written for path in pair), folder / "scores.json", *placed]
 
 
 def _write(folder: Path, name: str, table: pd.DataFrame, schema: Any) -> tuple[Path, Path]:

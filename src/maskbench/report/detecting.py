@@ -1,0 +1,178 @@
+"""Detection in whole photographs in the report: figures and section."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from maskbench.report.content_results import interval, number
+from maskbench.report.drawing import Drawing
+from maskbench.report.figures.detection import detection_figures
+from maskbench.report.figures.localisation import Placed, fig_localisation
+from maskbench.report.grids import grid
+from maskbench.report.questions import Block, Question
+from maskbench.schemas import read_table
+from maskbench.schemas.detection import (
+    ALL_CLASSES,
+    ANY_FACE,
+    DETECTION_DIFFERENCES,
+    DETECTION_ERRORS,
+    DETECTION_METRICS,
+    DETECTION_TABLES,
+    PLACED_FACES,
+)
+from maskbench.storage import read_arrays, read_json
+
+SECTION = "detection"
+_COLUMNS = ("xmin", "ymin", "xmax", "ymax")
+_METRICS = {"ap": "AP@[.5:.95]", "ap50": "AP50", "ap75": "AP75", "ar_max": "AR"}
+
+
+def detection_drawings(folder: Path, classes: Sequence[str], arms: Sequence[str]) -> list[Drawing]:
+    """All figures of detection; none where nothing was detected.
+
+    Args:
+        folder: of the stage `detect-evaluate`.
+        classes: class order.
+        arms: in order.
+    """
+    if not (folder / "scores.json").is_file():
+        return []
+    tables = {name: read_table(folder / name, schema) for name, schema in DETECTION_TABLES.items()}
+    drawn = detection_figures(
+        tables["detection_metrics"], tables["detection_curves"], tables["detection_confusion"],
+        tables["detection_errors"], tables["found_faces"], classes, arms,
+    )  # fmt: skip
+    return [*drawn, *_badly_placed(folder, arms)]
+
+
+def _badly_placed(folder: Path, arms: Sequence[str]) -> list[Drawing]:
+    table = read_table(folder / "placed_faces", PLACED_FACES)
+    pieces = read_arrays(folder / "placed.safetensors")[0]["pieces"]
+    drawn = []
+    for number_, arm in enumerate(arms, start=1):
+        places = [place for place, name in enumerate(table["arm"]) if name == arm]
+        if not places:
+            continue
+        faces = [_placed(table.iloc[place], pieces[place]) for place in places]
+        drawn.append(
+            fig_localisation(
+                faces, name=f"badly-placed-{number_}", title=f"The worst placed boxes: {arm}",
+                caption="Faces of the first run's test photographs with the box that lies best on them. Look whether "
+                "boxes are too large, shifted, or on a neighbour.",
+            )
+        )  # fmt: skip
+    return drawn
+
+
+def _placed(row: Any, pixels: Any) -> Placed:
+    def box(kind: str) -> tuple[float, float, float, float]:
+        xmin, ymin, xmax, ymax = (float(row[f"{kind}_{name}"]) for name in _COLUMNS)
+        return xmin, ymin, xmax, ymax
+
+    told = (f"{row['label']}, {row['side']:.0f} px", f"says: {row['predicted']} {row['score']:.2f}")
+    return Placed(pixels, box("true"), box("found"), float(row["iou"]), told)
+
+
+def detection_section(folder: Path) -> Question | None:
+    """The section on detection; None where nothing was detected."""
+    if not (folder / "scores.json").is_file():
+        return None
+    metrics = read_table(folder / "detection_metrics", DETECTION_METRICS)
+    differences = read_table(folder / "detection_differences", DETECTION_DIFFERENCES)
+    errors = read_table(folder / "detection_errors", DETECTION_ERRORS)
+    blocks = (
+        Block(
+            "Average precision", "As COCO defines it, of the test photographs; intervals over photographs. Any face: "
+            "classes do not matter.", grid(_rows(metrics)),
+        ),
+        Block(
+            "By size", "AP50 of any face, by the side of the box in px (tiny below 16, small below 32, medium below "
+            "96), and in COCO's bands.", grid(_bands(metrics)), folded=True,
+        ),
+        Block(
+            "Differences", "The same photographs, drawn together.", grid(_differences(differences)), folded=True,
+        ),
+        Block(
+            "Kinds of error", "After Bolya et al. 2020: how many, and how much AP50 would rise if all of a kind were "
+            "mended and nothing else.", grid(errors.drop(columns=["split"]), digits=3), folded=True,
+        ),
+    )  # fmt: skip
+    return Question(
+        "detection", "Detection: faces found in whole photographs", "Detection", _answer(metrics),
+        (_scores(folder),), blocks, (SECTION,),
+    )  # fmt: skip
+
+
+def _chosen(metrics: pd.DataFrame, metric: str, class_name: str, band: str = "all") -> pd.DataFrame:
+    asked = (metrics["metric"] == metric) & (metrics["class_name"] == class_name) & (metrics["band"] == band)
+    return metrics[asked]
+
+
+def _answer(metrics: pd.DataFrame) -> tuple[str, ...]:
+    """What each system reaches, in a sentence."""
+    told = []
+    for row in _chosen(metrics, "ap50", ALL_CLASSES).to_dict("records"):
+        same = metrics[(metrics["arm"] == row["arm"]) & (metrics["seed"] == row["seed"])]
+        face = _chosen(same[same["pipeline"] == row["pipeline"]], "ap50", ANY_FACE)["value"].iloc[0]
+        told.append(
+            f"{row['arm']}, {row['pipeline']}, run {row['seed']}: AP50 {number(row['value'])} "
+            f"({interval(row['low'], row['high']) or row['reason']}) as the mean over classes, {number(face)} for "
+            "faces of any class."
+        )
+    return tuple(told)
+
+
+def _scores(folder: Path) -> str:
+    chosen = read_json(folder / "scores.json")
+    told = [f"{row['arm']}, {row['pipeline']}, run {row['seed']}: {row['min_score']:.2f}" for row in chosen]
+    return (
+        f"Boxes below a score count for average precision, and for nothing else; chosen on validation: "
+        f"{'; '.join(told)}."
+    )
+
+
+def _rows(metrics: pd.DataFrame) -> pd.DataFrame:
+    part = metrics[(metrics["band"] == "all") & metrics["metric"].isin(list(_METRICS))]
+    return pd.DataFrame(
+        [
+            {
+                "arm": row["arm"], "pipeline": row["pipeline"], "run": row["seed"], "metric": _METRICS[row["metric"]],
+                "class": row["class_name"] or "mean of classes", "value": number(row["value"]),
+                "interval": interval(row["low"], row["high"]) or row["reason"] or "–", "faces": row["faces"],
+            }
+            for row in part.to_dict("records")
+        ]
+    )  # fmt: skip
+
+
+def _bands(metrics: pd.DataFrame) -> pd.DataFrame:
+    part = metrics[(metrics["band"] != "all") & (metrics["metric"] == "ap50") & (metrics["class_name"] == ANY_FACE)]
+    return pd.DataFrame(
+        [
+            {
+                "arm": row["arm"], "pipeline": row["pipeline"], "run": row["seed"],
+                "band": row["band"].replace("_", " "), "AP50": number(row["value"]),
+                "interval": interval(row["low"], row["high"]) or row["reason"] or "–", "faces": row["faces"],
+            }
+            for row in part.to_dict("records")
+        ]
+    )  # fmt: skip
+
+
+def _differences(table: pd.DataFrame) -> pd.DataFrame:
+    part = table[(table["band"] == "all") & table["metric"].isin(["ap", "ap50"])]
+    return pd.DataFrame(
+        [
+            {
+                "of": f"{row['arm']}, {row['pipeline']}", "to": f"{row['baseline_arm']}, {row['baseline_pipeline']}",
+                "run": row["seed"], "metric": _METRICS[row["metric"]], "class": row["class_name"] or "mean of classes",
+                "difference": number(row["value"], signed=True),
+                "interval": interval(row["low"], row["high"], signed=True) or row["reason"] or "–",
+            }
+            for row in part.to_dict("records")
+        ]
+    )  # fmt: skip

@@ -1,0 +1,84 @@
+"""Detection as a user runs it: through the command line, on the sample."""
+
+import html
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from maskbench.schemas.detection import DETECTION_TABLES, DETECTIONS
+from maskbench.schemas.files import read_table
+from maskbench.storage import read_json
+from tests.test_study import maskbench
+
+ARMS = ["manual-random", "torchvision-pretrained"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all commands of this module."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A complete smoke run of detection: its folder."""
+    base = tmp_path_factory.mktemp("run")
+    done = maskbench(
+        "run", "--task", "detect", "--preset", "smoke", "--weights", "bundled", "--name", "found", "--set",
+        "report.dpi=50", "--set", "detect.score_threshold=0", cwd=base, cache=cache,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return base
+
+
+def test_a_run_leaves_tables_figures_and_a_section(finished: Path) -> None:
+    results, plots = finished / "results" / "found", finished / "plots" / "found"
+    assert not (results / "train").exists()  # no classifier was asked for
+    folder = results / "detect-evaluate"
+    detections = read_table(folder / "detections", DETECTIONS)
+    assert list(dict.fromkeys(detections["arm"])) == ARMS
+    assert set(detections["pipeline"]) == {"detector"} and set(detections["split"]) == {"val", "test"}
+    tables = {name: read_table(folder / name, schema) for name, schema in DETECTION_TABLES.items()}
+    split = pd.read_csv(results / "split" / "split.csv")
+    tested = set(split.loc[split["split"] == "test", "face_id"])
+    for arm in ARMS:
+        found = tables["found_faces"]
+        assert set(found.loc[found["arm"] == arm, "face_id"]) == tested
+    assert (tables["detection_metrics"]["faces"] <= len(tested)).all()
+    text = html.unescape((results / "report.html").read_text(encoding="utf-8"))
+    assert 'id="detection"' in text and "torchvision-pretrained, detector, run 0: AP50" in text
+    assert (plots / "detection-ap-seed0.png").is_file() or list(plots.glob("detection*.png"))
+    assert read_json(results / "detect-train" / "protocol.json")["equal"]
+
+
+def test_the_same_photographs_are_tested_as_by_the_classifiers(finished: Path) -> None:
+    results = finished / "results" / "found"
+    split = pd.read_csv(results / "split" / "split.csv")
+    sides = split.groupby("image_id")["split"].first()
+    detections = pd.read_parquet(results / "detect-evaluate" / "detections.parquet")
+    pairs = detections[["image_id", "split"]].drop_duplicates()
+    assert len(pairs) and (sides.loc[pairs["image_id"]].to_numpy() == pairs["split"].to_numpy()).all()
+
+
+def test_a_second_run_does_nothing_again(finished: Path, cache: Path) -> None:
+    done = maskbench("run", "--task", "detect", "--name", "found", cwd=finished, cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert "running" not in done.stdout
+
+
+def test_the_trained_detector_is_of_use(finished: Path, cache: Path) -> None:
+    Image.new("RGB", (64, 48), "grey").save(finished / "empty.png")
+    command = ["detect", "results/found", "empty.png", "--min-score", "0", "--out", "seen"]
+    done = maskbench(*command, cwd=finished, cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert (finished / "seen" / "empty.detected.png").is_file()
+    assert list(pd.read_csv(finished / "seen" / "detections.csv"))[:3] == ["image", "label", "score"]
+
+
+def test_a_classifier_is_no_detector(finished: Path, cache: Path) -> None:
+    checkpoint = "results/found/detect-train/manual-random/seed0/best.safetensors"
+    done = maskbench("explain", checkpoint, "empty.png", cwd=finished, cache=cache)
+    assert done.returncode == 2
+    assert "a detector that finds faces in photographs; a classifier is needed here" in done.stderr
