@@ -120,6 +120,7 @@ STAGES: dict[str, Stage] = {
                 "explain",
                 "compare",
                 "detect-train",
+                "detect-evaluate",
             ),
             task="both",
         ),

@@ -30,6 +30,14 @@ SECTION = "detection"
 _COLUMNS = ("xmin", "ymin", "xmax", "ymax")
 _METRICS = {"ap": "AP@[.5:.95]", "ap50": "AP50", "ap75": "AP75", "ar_max": "AR"}
 
+#: Heading of the table of systems -> metric, class, band of sizes.
+_HEADLINE = {
+    "AP50": ("ap50", ALL_CLASSES, "all"),
+    "AP@[.5:.95]": ("ap", ALL_CLASSES, "all"),
+    "AP50 any face": ("ap50", ANY_FACE, "all"),
+    "AP50 any face, 16 to 32 px": ("ap50", ANY_FACE, "small"),
+}
+
 
 def detection_drawings(folder: Path, classes: Sequence[str], arms: Sequence[str]) -> list[Drawing]:
     """All figures of detection; none where nothing was detected.
@@ -105,6 +113,26 @@ def detection_section(folder: Path) -> Question | None:
         "detection", "Detection: faces found in whole photographs", "Detection", _answer(metrics),
         (_scores(folder),), blocks, (SECTION,),
     )  # fmt: skip
+
+
+def systems_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The headline figures of every detector as text, for a terminal and the report.
+
+    Args:
+        metrics: `schemas.detection.DETECTION_METRICS`.
+
+    Returns:
+        A row per arm, pipeline and run.
+    """
+    rows = []
+    for (arm, pipeline, seed), own in metrics.groupby(["arm", "pipeline", "seed"], sort=False):
+        row: dict[str, Any] = {"arm": arm, "pipeline": pipeline, "run": str(seed)}
+        for heading, (metric, class_name, band) in _HEADLINE.items():
+            found = _chosen(own, metric, class_name, band)
+            span = interval(found["low"].iloc[0], found["high"].iloc[0])
+            row[heading] = number(found["value"].iloc[0]) + (f" ({span})" if span else "")
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["arm", "pipeline", "run", *_HEADLINE])
 
 
 def _chosen(metrics: pd.DataFrame, metric: str, class_name: str, band: str = "all") -> pd.DataFrame:
