@@ -23,6 +23,7 @@ WHOLE = [
     "--set", "explain.maximised_channels=1", "--set", "report.dpi=60",
 ]  # fmt: skip
 SHARES = "class_shares={with_mask: 0.6, without_mask: 0.25, mask_weared_incorrect: 0.15}"
+FEW = ["--set", "data.sample.images=24", "--set", f"data.sample.{SHARES}"]
 
 
 def maskbench(*arguments: str, cwd: Path, cache: Path) -> subprocess.CompletedProcess[str]:
@@ -219,7 +220,7 @@ def test_stages_run_alone_in_order(tmp_path: Path, cache: Path) -> None:
 
     refused = run("train", *SMOKE, "--name", "steps")
     assert refused.returncode == 2 and "maskbench audit --name steps" in refused.stderr
-    assert run("split", "sample", *SMOKE, "--name", "steps").returncode == 0
+    assert run("split", "sample", *SMOKE, *FEW, "--name", "steps").returncode == 0
     folder = tmp_path / "results" / "steps"
     assert (folder / "split" / "manifest.json").is_file() and not (folder / "eda").exists()
     assert run("evaluate", "--name", "steps").returncode == 2  # nothing trained yet
@@ -307,7 +308,7 @@ def test_overwrite_deletes_the_run_it_is_about_and_no_other(tmp_path: Path, cach
 
 def test_a_lost_checkpoint_is_trained_again(tmp_path: Path, cache: Path) -> None:
     one = ["--set", "arms=[{name: a, implementation: manual, initialisation: random}]", "--set", "train.epochs=1"]
-    assert maskbench("split", *SMOKE, *one, "--name", "r", cwd=tmp_path, cache=cache).returncode == 0
+    assert maskbench("split", *SMOKE, *FEW, *one, "--name", "r", cwd=tmp_path, cache=cache).returncode == 0
     assert maskbench("train", "--name", "r", cwd=tmp_path, cache=cache).returncode == 0
     best = tmp_path / "results" / "r" / "train" / "a" / "seed0" / "best.safetensors"
     content = best.read_bytes()

@@ -1,22 +1,19 @@
-"""Photographs of coloured squares, small enough to train a detector in seconds; as a script, it trains one.
-
-Usage: python detector_in_memory.py FOLDER EPOCHS
-"""
+"""Photographs of coloured squares and a small backbone: a detector is trained in seconds."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from maskbench.config import ArmConfig, Config, make_config
 from maskbench.data.photographs import Photographs
 from maskbench.models import registry
-from maskbench.training.fit_detector import DetectorInputs, fit_detector
+from maskbench.training.fit_detector import DetectorInputs
 
 CLASSES = ("green", "red")
 ARM = ArmConfig(name="tiny", implementation="tiny", initialisation="random")
@@ -27,7 +24,12 @@ def tiny(num_classes: int) -> nn.Module:
     return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
 
 
-registry.IMPLEMENTATIONS.setdefault("tiny", tiny)
+@pytest.fixture(scope="module", autouse=True)
+def tiny_backbone() -> Iterator[None]:
+    """`tiny` is known as an implementation to the module that imports this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.IMPLEMENTATIONS, "tiny", tiny)
+        yield
 
 
 def photographs(count: int = 4, side: int = 96) -> Photographs:
@@ -64,7 +66,3 @@ def config(epochs: int, **detect: Any) -> Config:
         "resume_seconds": 0, "validate_every": 1, **detect,
     }  # fmt: skip
     return make_config("smoke", {"detect": settings})
-
-
-if __name__ == "__main__":
-    fit_detector(inputs(), config(int(sys.argv[2])), ARM, 0, None, Path(sys.argv[1]), notify=print)

@@ -17,8 +17,9 @@ from maskbench.storage import read_json
 from maskbench.training.checkpoint import load_checkpoint, load_detector_checkpoint
 from maskbench.training.fit_detector import fit_detector
 from maskbench.training.history import TABLES
-from tests.training.detector_in_memory import ARM, CLASSES, config, inputs, photographs
+from tests.training.detector_in_memory import ARM, CLASSES, config, inputs, photographs, tiny_backbone
 
+__all__ = ["tiny_backbone"]  # a fixture
 SYSTEM = System("tiny", 0, "test", "detector")
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from maskbench.data.images import decode_rgb
 from maskbench.inference.detections import Detections
 from maskbench.inference.photographs import settings_of
+from maskbench.inference.runtime import SUFFIXES, load_exported
 from maskbench.models.detecting import detect_batch
 from maskbench.training.checkpoint import execution_of, load_detector_checkpoint
 
@@ -41,7 +42,7 @@ class TorchDetector:
     """A detector of this project.
 
     Args:
-        model: from `load_detector_checkpoint`; it is placed on its device.
+        model: from `load_detector_checkpoint` or `load_exported`; it is placed on its device.
         record: the checkpoint's.
     """
 
@@ -70,19 +71,21 @@ class TorchDetector:
 
 
 def load_detector(path: Path) -> TorchDetector:
-    """The detector of a checkpoint.
+    """The detector of a checkpoint, or of a file that `maskbench export` wrote.
 
     Raises:
         CheckpointError: not a detector of this project.
+        RuntimeMissingError: what computes an exported file is not installed.
     """
-    return TorchDetector(*load_detector_checkpoint(path))
+    exported = path.suffix in SUFFIXES.values()
+    return TorchDetector(*(load_exported(path) if exported else load_detector_checkpoint(path)))
 
 
 class Predictor:
     """Finds faces in photographs.
 
     Args:
-        model: a detector's checkpoint, or anything that detects.
+        model: a detector's checkpoint, a file from `maskbench export`, or anything that detects.
         min_score: faces below are left out.
 
     Example:

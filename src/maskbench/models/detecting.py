@@ -17,7 +17,7 @@ from maskbench.models.execution import Execution
 Bytes = NDArray[np.uint8]
 
 #: torchvision's detectors pad to multiples of this, px.
-_PADDED_TO = 32
+PADDED_TO = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ def view_size(height: int, width: int, input_size: int) -> tuple[int, int]:
 
 def padded_size(height: int, width: int) -> tuple[int, int]:
     """A view's height and width with the padding that the model adds: the next multiples of 32 px."""
-    return -(-height // _PADDED_TO) * _PADDED_TO, -(-width // _PADDED_TO) * _PADDED_TO
+    return -(-height // PADDED_TO) * PADDED_TO, -(-width // PADDED_TO) * PADDED_TO
 
 
 def _view(image: Bytes, size: tuple[int, int], execution: Execution) -> Tensor:

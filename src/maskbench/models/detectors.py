@@ -128,12 +128,23 @@ def build_detector(
             out_channels=config.channels,
             norm_layer=nn.BatchNorm2d,
         )
-        options: dict[str, object] = {
-            "score_thresh": config.score_threshold,
-            # Overlapping boxes of different classes are settled afterwards, over all classes (`inference.detect`).
-            "nms_thresh": max(config.nms_iou, 0.6),
-            "detections_per_img": 2 * config.max_detections,
-        }
-        model = DETECTORS[config.detector](backbone, num_classes, config, options)
+        model = detector_around(backbone, num_classes, config)
     model.transform = Unresized(1, 1, list(mean), list(std))
     return model, record
+
+
+def detector_around(backbone: nn.Module, num_classes: int, config: DetectConfig) -> nn.Module:
+    """A detector whose features come from `backbone`, with a new head; its `transform` is torchvision's.
+
+    Args:
+        backbone: (B, 3, H, W) to features at `STRIDES` by name, of `config.channels` as its `out_channels` says.
+        num_classes: K.
+        config: kind, size and limits.
+    """
+    options: dict[str, object] = {
+        "score_thresh": config.score_threshold,
+        # Overlapping boxes of different classes are settled afterwards, over all classes (`models.detecting`).
+        "nms_thresh": max(config.nms_iou, 0.6),
+        "detections_per_img": 2 * config.max_detections,
+    }
+    return DETECTORS[config.detector](backbone, num_classes, config, options)

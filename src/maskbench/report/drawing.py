@@ -66,11 +66,15 @@ class Drawing:
         Raises:
             OSError: a file cannot be written.
         """
-        written = []
-        for kind in _METADATA:
-            path = Path(folder) / f"{self.name}.{kind}"
-            self._write(path, kind, dpi)
-            written.append(path)
+        engine, written = self.figure.get_layout_engine(), []
+        try:
+            for kind in _METADATA:
+                path = Path(folder) / f"{self.name}.{kind}"
+                self._write(path, kind, dpi)
+                written.append(path)
+                self.figure.set_layout_engine("none")  # laid out once is laid out for both
+        finally:
+            self.figure.set_layout_engine(engine)
         return written
 
     def save_png(self, path: Path, dpi: int = 130) -> None:
