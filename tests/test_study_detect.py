@@ -8,11 +8,16 @@ import pytest
 from PIL import Image
 
 from maskbench.schemas.detection import DETECTION_TABLES, DETECTIONS
+from maskbench.schemas.factors import FACTOR_RANKING
 from maskbench.schemas.files import read_table
+from maskbench.schemas.localisation import DETECTION_LOSSES
 from maskbench.storage import read_json
 from tests.test_study import FEW, maskbench
 
 ARMS = ["manual-random", "torchvision-pretrained"]
+#: Long enough for the pretrained arm to find some faces.
+LONGER = ["--set", "detect.epochs=14", "--set", "detect.batch_size=4", "--set", "detect.learning_rate=2e-3",
+          "--set", "detect.average_decay=0.9", "--set", "detect.validate_every=14"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     base = tmp_path_factory.mktemp("run")
     done = maskbench(
         "run", "--task", "detect", "--preset", "smoke", "--weights", "bundled", "--name", "found", "--set",
-        "report.dpi=50", "--set", "detect.score_threshold=0", *FEW, cwd=base, cache=cache,
+        "report.dpi=50", *FEW, *LONGER, cwd=base, cache=cache,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return base
@@ -51,6 +56,22 @@ def test_a_run_leaves_tables_figures_and_a_section(finished: Path) -> None:
     assert 'id="detection"' in text and "torchvision-pretrained, detector, run 0: AP50" in text
     assert (plots / "detection-ap-seed0.png").is_file() or list(plots.glob("detection*.png"))
     assert read_json(results / "detect-train" / "protocol.json")["equal"]
+
+
+def test_what_is_lost_is_told_and_set_against_properties(finished: Path) -> None:
+    results, plots = finished / "results" / "found", finished / "plots" / "found"
+    losses = read_table(results / "detect-factors" / "losses", DETECTION_LOSSES)
+    found = pd.read_parquet(results / "detect-evaluate" / "found_faces.parquet")
+    right = losses[losses["outcome"] == "right"].set_index("arm")["count"]
+    assert right.to_dict() == found.groupby("arm")["named"].sum().to_dict()
+    assert found[found["arm"] == ARMS[1]]["found"].any()
+    ranking = read_table(results / "detect-factors" / "missed" / "ranking", FACTOR_RANKING)
+    assert set(ranking["arm"]) == set(ARMS) and "box_area" in set(ranking["property"])
+    for name in ("detection-losses-seed0", "missed-error-rates", "missed-error-odds", "misplaced-error-rates",
+                 "badly-placed-2"):  # fmt: skip
+        assert (plots / f"{name}.png").is_file(), name
+    text = html.unescape((results / "report.html").read_text(encoding="utf-8"))
+    assert read_json(results / "detect-factors" / "missed" / "answers.json")["answer"] in text
 
 
 def test_the_same_photographs_are_tested_as_by_the_classifiers(finished: Path) -> None:

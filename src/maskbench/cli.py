@@ -232,6 +232,7 @@ _stage_command("intervene", "Predict a run's test faces changed in one way at a 
 _stage_command("experiments", "Train variants of a run with one thing changed each (experiments.run).", False)
 _stage_command("detect-train", "Train the detector of every arm of a run whose split is there.", False)
 _stage_command("detect-evaluate", "Measure a run's detectors on whole photographs of the test split.", False)
+_stage_command("detect-factors", "Set missed and badly placed faces against the properties of faces.", False)
 _stage_command("report", "Draw a run's figures and write its report.", False)
 
 

@@ -107,6 +107,13 @@ STAGES: dict[str, Stage] = {
             task="detect",
         ),
         Stage(
+            "detect-factors",
+            ("audit", "split", "detect-evaluate"),
+            ("faces", "arms", "seeds", "split", "factors", "detections"),
+            _in("detect_factors", "detect_factors"),
+            task="detect",
+        ),
+        Stage(
             "report",
             ("audit", "eda", "split"),
             ("report",),
@@ -121,6 +128,7 @@ STAGES: dict[str, Stage] = {
                 "compare",
                 "detect-train",
                 "detect-evaluate",
+                "detect-factors",
             ),
             task="both",
         ),
@@ -230,7 +238,7 @@ def stages_of(task: str) -> list[str]:
 
     Example:
         >>> stages_of("detect")
-        ['audit', 'eda', 'split', 'detect-train', 'detect-evaluate', 'report']
+        ['audit', 'eda', 'split', 'detect-train', 'detect-evaluate', 'detect-factors', 'report']
     """
     return [name for name, stage in STAGES.items() if task == "all" or stage.task in ("both", task)]
 

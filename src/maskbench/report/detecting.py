@@ -9,6 +9,11 @@ from typing import Any
 import pandas as pd
 
 from maskbench.report.content_results import interval, number
+from maskbench.report.detecting_factors import (
+    detection_factor_blocks,
+    detection_factor_drawings,
+    detection_factor_sentences,
+)
 from maskbench.report.drawing import Drawing
 from maskbench.report.figures.detection import detection_figures
 from maskbench.report.figures.localisation import Placed, fig_localisation
@@ -54,7 +59,8 @@ def detection_drawings(folder: Path, classes: Sequence[str], arms: Sequence[str]
         tables["detection_metrics"], tables["detection_curves"], tables["detection_confusion"],
         tables["detection_errors"], tables["found_faces"], classes, arms,
     )  # fmt: skip
-    return [*drawn, *_badly_placed(folder, arms)]
+    factors = folder.with_name("detect-factors")
+    return [*drawn, *detection_factor_drawings(factors, arms), *_badly_placed(folder, arms)]
 
 
 def _badly_placed(folder: Path, arms: Sequence[str]) -> list[Drawing]:
@@ -93,9 +99,10 @@ def detection_section(folder: Path) -> Question | None:
     differences = read_table(folder / "detection_differences", DETECTION_DIFFERENCES)
     errors = read_table(folder / "detection_errors", DETECTION_ERRORS)
     blocks = (
+        Block("Every system", "AP: mean of the classes; intervals over photographs.", grid(systems_table(metrics))),
         Block(
             "Average precision", "As COCO defines it, of the test photographs; intervals over photographs. Any face: "
-            "classes do not matter.", grid(_rows(metrics)),
+            "classes do not matter.", grid(_rows(metrics)), folded=True,
         ),
         Block(
             "By size", "AP50 of any face, by the side of the box in px (tiny below 16, small below 32, medium below "
@@ -109,9 +116,11 @@ def detection_section(folder: Path) -> Question | None:
             "mended and nothing else.", grid(errors.drop(columns=["split"]), digits=3), folded=True,
         ),
     )  # fmt: skip
+    factors = folder.with_name("detect-factors")
     return Question(
         "detection", "Detection: faces found in whole photographs", "Detection", _answer(metrics),
-        (_scores(folder),), blocks, (SECTION,),
+        (_scores(folder), *detection_factor_sentences(factors)), (*blocks, *detection_factor_blocks(factors)),
+        (SECTION,),
     )  # fmt: skip
 
 

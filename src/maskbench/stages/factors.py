@@ -23,15 +23,8 @@ from maskbench.storage import write_json
 def factors(context: Context) -> list[Path]:
     """Give each face its properties, and set the errors of every arm against them."""
     folder, config = context.folders.stage("factors"), context.config
-    images = context.table("audit", "images", schemas.IMAGES)
-    faces = context.table("audit", "faces", schemas.FACES)
     predictions = context.table("evaluate", "predictions", schemas.PREDICTIONS)
-    crops = face_crops(context, images, faces)
-    properties, thumbnails = face_properties(crops, faces, config.faces.margin), face_thumbnails(crops, faces)
-    training = {
-        seed: training_properties(thumbnails, images, faces, split_of_run(context, seed))
-        for seed in config.seeds.numbers()
-    }
+    properties, training = study_properties(context)
     found = explain_errors(predictions, properties, training, **settings(config))
     numbered = pd.concat([table.assign(seed=seed) for seed, table in training.items()], ignore_index=True)
     tables = {
@@ -39,6 +32,19 @@ def factors(context: Context) -> list[Path]:
         "training_properties": (numbered[list(RUN_TRAINING_PROPERTIES.columns)], RUN_TRAINING_PROPERTIES),
     }
     return write_factors(folder, found, tables)
+
+
+def study_properties(context: Context) -> tuple[pd.DataFrame, dict[int, pd.DataFrame]]:
+    """Properties of all faces that no split changes, and by run those that follow from its training side."""
+    images = context.table("audit", "images", schemas.IMAGES)
+    faces = context.table("audit", "faces", schemas.FACES)
+    crops = face_crops(context, images, faces)
+    thumbnails = face_thumbnails(crops, faces)
+    training = {
+        seed: training_properties(thumbnails, images, faces, split_of_run(context, seed))
+        for seed in context.config.seeds.numbers()
+    }
+    return face_properties(crops, faces, context.config.faces.margin), training
 
 
 def settings(config: Config) -> dict[str, Any]:
