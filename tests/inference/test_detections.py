@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -148,3 +150,12 @@ def test_many_photographs_are_looked_at_in_batches_and_in_order() -> None:
         next(Predictor(detector).many([], batch=0))
     with pytest.raises(ValueError, match="min_score"):
         Predictor(detector, min_score=1.5)
+
+
+def test_the_package_offers_the_predictor_without_loading_torch_first() -> None:
+    code = (
+        "import sys, maskbench; assert 'torch' not in sys.modules; "
+        "from maskbench.inference.predictor import Predictor; assert maskbench.Predictor is Predictor; "
+        "assert not hasattr(maskbench, 'Nothing')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
