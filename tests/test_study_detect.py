@@ -54,7 +54,9 @@ def test_a_run_leaves_tables_figures_and_a_section(finished: Path) -> None:
     assert (tables["detection_metrics"]["faces"] <= len(tested)).all()
     text = html.unescape((results / "report.html").read_text(encoding="utf-8"))
     assert 'id="detection"' in text and "torchvision-pretrained, detector, run 0: AP50" in text
-    assert (plots / "detection-ap-seed0.png").is_file() or list(plots.glob("detection*.png"))
+    assert "Not run" not in text and "maskbench run --task detect --config" in text
+    for name in ("detection-ap-seed0", "detector-training"):
+        assert (plots / f"{name}.png").is_file(), name
     assert read_json(results / "detect-train" / "protocol.json")["equal"]
 
 

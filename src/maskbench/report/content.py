@@ -283,7 +283,7 @@ def _questions(run_dir: Path, ran: set[str], arms: list[str]) -> Iterator[Questi
         yield second
     if "explain" in ran:
         yield from inside_sections(run_dir / "explain", _classes(run_dir), arms)
-    if found := detection_section(run_dir / "detect-evaluate"):
+    if found := detection_section(run_dir / "detect-evaluate", arms):
         yield found
 
 

@@ -14,6 +14,7 @@ from maskbench.report.detecting_factors import (
     detection_factor_drawings,
     detection_factor_sentences,
 )
+from maskbench.report.detecting_training import detector_training_drawings, trainings_block
 from maskbench.report.drawing import Drawing
 from maskbench.report.figures.detection import detection_figures
 from maskbench.report.figures.localisation import Placed, fig_localisation
@@ -60,7 +61,8 @@ def detection_drawings(folder: Path, classes: Sequence[str], arms: Sequence[str]
         tables["detection_errors"], tables["found_faces"], classes, arms,
     )  # fmt: skip
     factors = folder.with_name("detect-factors")
-    return [*drawn, *detection_factor_drawings(factors, arms), *_badly_placed(folder, arms)]
+    trained = detector_training_drawings(folder.with_name("detect-train"), arms)
+    return [*trained, *drawn, *detection_factor_drawings(factors, arms), *_badly_placed(folder, arms)]
 
 
 def _badly_placed(folder: Path, arms: Sequence[str]) -> list[Drawing]:
@@ -91,8 +93,13 @@ def _placed(row: Any, pixels: Any) -> Placed:
     return Placed(pixels, box("true"), box("found"), float(row["iou"]), told)
 
 
-def detection_section(folder: Path) -> Question | None:
-    """The section on detection; None where nothing was detected."""
+def detection_section(folder: Path, arms: Sequence[str]) -> Question | None:
+    """The section on detection; None where nothing was detected.
+
+    Args:
+        folder: of the stage `detect-evaluate`.
+        arms: in order.
+    """
     if not (folder / "scores.json").is_file():
         return None
     metrics = read_table(folder / "detection_metrics", DETECTION_METRICS)
@@ -100,6 +107,7 @@ def detection_section(folder: Path) -> Question | None:
     errors = read_table(folder / "detection_errors", DETECTION_ERRORS)
     blocks = (
         Block("Every system", "AP: mean of the classes; intervals over photographs.", grid(systems_table(metrics))),
+        trainings_block(folder.with_name("detect-train"), arms),
         Block(
             "Average precision", "As COCO defines it, of the test photographs; intervals over photographs. Any face: "
             "classes do not matter.", grid(_rows(metrics)), folded=True,
