@@ -12,7 +12,7 @@ from maskbench.schemas.factors import FACTOR_RANKING
 from maskbench.schemas.files import read_table
 from maskbench.schemas.localisation import DETECTION_LOSSES
 from maskbench.storage import read_json
-from tests.test_study import FEW, maskbench
+from tests.commands import FEW, maskbench
 
 ARMS = ["manual-random", "torchvision-pretrained"]
 #: Long enough for the pretrained arm to find some faces.
@@ -98,3 +98,21 @@ def test_the_trained_detector_is_of_use(finished: Path, cache: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (finished / "seen" / "empty.detected.png").is_file()
     assert list(pd.read_csv(finished / "seen" / "detections.csv"))[:3] == ["image", "label", "score"]
+
+
+def test_classifiers_name_what_detectors_find(finished: Path, cache: Path) -> None:
+    """Trained afterwards, they make the two-stage pipeline of the same boxes."""
+    results = finished / "results" / "found"
+    alone = pd.read_parquet(results / "detect-evaluate" / "detections.parquet")
+    for stage in ("train", "detect-evaluate", "detect-factors"):
+        done = maskbench(stage, "--name", "found", cwd=finished, cache=cache)
+        assert done.returncode == 0, done.stderr
+    detections = read_table(results / "detect-evaluate" / "detections", DETECTIONS)
+    assert set(detections["pipeline"]) == {"detector", "two-stage"}
+    pd.testing.assert_frame_equal(detections[detections["pipeline"] == "detector"].reset_index(drop=True), alone)
+    place = ["arm", "image_id", "split", "xmin", "ymin", "xmax", "ymax"]
+    boxes = {name: set(part[place].itertuples(index=False, name=None)) for name, part in detections.groupby("pipeline")}
+    assert boxes["two-stage"] and boxes["two-stage"] <= boxes["detector"]
+    losses = read_table(results / "detect-factors" / "losses", DETECTION_LOSSES)
+    assert set(losses["pipeline"]) == {"detector", "two-stage"}
+    assert (losses.groupby(["arm", "pipeline"])["count"].sum() == losses["faces"].iloc[0]).all()

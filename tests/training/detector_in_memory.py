@@ -63,6 +63,6 @@ def config(epochs: int, **detect: Any) -> Config:
     """96 px, batches of 4, a resume point after every epoch."""
     settings: dict[str, Any] = {
         "epochs": epochs, "batch_size": 4, "channels": 64, "convolutions": 1, "input_size": 96, "crop_sizes": [96],
-        "resume_seconds": 0, "validate_every": 1, **detect,
+        "learning_rate": 5e-4, "resume_seconds": 0, "validate_every": 1, **detect,
     }  # fmt: skip
     return make_config("smoke", {"detect": settings})

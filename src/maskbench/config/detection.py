@@ -42,9 +42,9 @@ class DetectConfig(Section):
     crop_sizes: tuple[Annotated[int, Field(ge=64, multiple_of=32)], ...] = Field(
         (224, 256, 288), min_length=1, description="sides of the squares trained on, drawn per batch, px"
     )
-    epochs: int = Field(20, ge=1)
+    epochs: int = Field(16, ge=1)
     batch_size: int = Field(8, ge=2)
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     warmup_share: Share = 0.1
     final_rate_share: Share = 0.01
@@ -70,4 +70,7 @@ class DetectionsConfig(Section):
 
     resamples: int = Field(500, ge=2, description="draws of photographs for intervals")
     confidence: float = Field(0.95, gt=0, lt=1)
+    named_score: Share = Field(
+        0.05, description="of the two-stage pipeline: boxes below are dropped, so that not thousands have to be named"
+    )
     gallery: int = Field(18, ge=0, description="badly localised faces that are shown of each arm")

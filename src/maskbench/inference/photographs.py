@@ -22,6 +22,8 @@ from maskbench.schemas.detection import DETECTIONS
 from maskbench.training.checkpoint import execution_of, preprocess_of
 
 Progress = Callable[[int, int], None] | None
+#: Photographs whose boxes a classifier sees together; their cut faces are in memory at once.
+NAMED_TOGETHER = 16
 
 
 def settings_of(record: dict[str, Any]) -> DetectSettings:
@@ -72,6 +74,9 @@ def name_boxes(
     photographs: Photographs,
     rows: NDArray[np.int64],
     found: Sequence[Found],
+    *,
+    min_score: float = 0.0,
+    progress: Progress = None,
 ) -> list[Found]:
     """The same boxes with the classes that a classifier of faces gives them.
 
@@ -83,19 +88,34 @@ def name_boxes(
         photographs: that the boxes lie in.
         rows: (M,) their positions.
         found: boxes of each.
+        min_score: boxes that the detector gave less are dropped.
+        progress: called with (done, total) photographs.
     """
     execution, preprocess = execution_of(record), preprocess_of(record)
     execution.place(model)
-    probs = _probabilities(model, record, photographs, rows, found, execution, preprocess)
-    named, start = [], 0
-    for one in found:
-        part = probs[start : start + len(one.scores)]
-        start += len(one.scores)
-        labels = part.argmax(axis=1) if len(part) else np.empty(0, dtype=np.int64)
-        scores = one.scores * part.max(axis=1, initial=0.0)
-        order = np.argsort(-scores, kind="stable")
-        named.append(Found(one.boxes[order], labels[order].astype(np.int64), scores[order].astype(np.float32)))
+    named: list[Found] = []
+    for start in range(0, len(rows), NAMED_TOGETHER):
+        part = [_at_least(one, min_score) for one in found[start : start + NAMED_TOGETHER]]
+        probs = _probabilities(
+            model, record, photographs, rows[start : start + NAMED_TOGETHER], part, execution, preprocess
+        )
+        ends = np.cumsum([len(one.scores) for one in part])[:-1]
+        named += [_renamed(one, own) for one, own in zip(part, np.split(probs, ends), strict=True)]
+        if progress:
+            progress(len(named), len(rows))
     return named
+
+
+def _at_least(found: Found, min_score: float) -> Found:
+    kept = found.scores >= min_score
+    return Found(found.boxes[kept], found.labels[kept], found.scores[kept])
+
+
+def _renamed(found: Found, probs: NDArray[np.float64]) -> Found:
+    labels = probs.argmax(axis=1) if len(probs) else np.empty(0, dtype=np.int64)
+    scores = found.scores * probs.max(axis=1, initial=0.0)
+    order = np.argsort(-scores, kind="stable")
+    return Found(found.boxes[order], labels[order].astype(np.int64), scores[order].astype(np.float32))
 
 
 def _probabilities(

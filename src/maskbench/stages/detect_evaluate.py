@@ -74,7 +74,10 @@ def _detect(job: Job, context: Context, photographs: Photographs) -> list[pd.Dat
         found = detect_photographs(model, record, photographs, rows, progress)
         tables.append(detections_table(found, ids, record["classes"], **keys, pipeline="detector"))
         if namer is not None:
-            named = name_boxes(*namer, photographs, rows, found)
+            named = name_boxes(
+                *namer, photographs, rows, found, min_score=context.config.detections.named_score,
+                progress=context.progress(f"faces of {side} photographs named, {job.arm.name}"),
+            )  # fmt: skip
             tables.append(detections_table(named, ids, namer[1]["classes"], **keys, pipeline="two-stage"))
     return tables
 

@@ -126,7 +126,7 @@ def _start(job: Job, slot: int, workers: int, gpus: Sequence[str]) -> subprocess
     request = job.folder / "request.json"
     write_text(request, job.to_json())
     threads = str(max(1, (os.cpu_count() or 1) // workers))
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **os.environ}
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
     with _log(job).open("ab") as log:
@@ -174,7 +174,8 @@ def _on_ray(jobs: Sequence[Job], engine: Engine, notify: Notify) -> Failures:
 def _ray_task(request: str, threads: int) -> None:
     import torch
 
-    torch.set_num_threads(threads)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads)
     run_job(Job.from_json(request), lambda line: print(line, flush=True))
 
 
