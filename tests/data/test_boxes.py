@@ -74,21 +74,22 @@ def test_area_of_empty_and_inverted_boxes_is_zero(boxes):
 def test_properties_by_hand():
     faces = pd.DataFrame(
         {
-            "face_id": ["a#000", "a#001", "b#000"],
-            "image_id": ["a", "a", "b"],
-            "xmin": [0.0, 10.0, 20.0],
-            "ymin": [10.0, 10.0, 20.0],
-            "xmax": [20.0, 30.0, 40.0],
-            "ymax": [50.0, 20.0, 60.0],
-            "image_width": [100, 100, 200],
-            "image_height": [100, 100, 60],
+            "face_id": ["a#000", "a#001", "b#000", "c#000", "c#001"],
+            "image_id": ["a", "a", "b", "c", "c"],
+            "xmin": [0.0, 10.0, 20.0, 30.0, 2.0],
+            "ymin": [10.0, 10.0, 20.0, 1.0, 2.0],
+            "xmax": [20.0, 30.0, 40.0, 40.0, 12.0],
+            "ymax": [50.0, 20.0, 60.0, 11.0, 12.0],
+            "image_width": [100, 100, 200, 50, 50],
+            "image_height": [100, 100, 60, 50, 50],
         }
     )
     table = box_properties(faces)
-    assert table["box_area"].tolist() == [800, 200, 800]  # 20·40, 20·10, 20·40
-    assert table["box_aspect"].tolist() == [0.5, 2.0, 0.5]
-    assert table["box_share"].tolist() == pytest.approx([0.08, 0.02, 800 / 12000])
-    assert table["centre_x"].tolist() == pytest.approx([0.1, 0.2, 0.15])
-    assert table["centre_y"].tolist() == pytest.approx([0.3, 0.15, 2 / 3])
-    assert table["at_border"].tolist() == [True, False, True]  # left edge; none; bottom edge
-    assert table["faces_in_image"].tolist() == [2, 2, 1]
+    assert table["box_area"].tolist() == [800, 200, 800, 100, 100]  # 20·40, 20·10, 20·40, 10·10
+    assert table["box_aspect"].tolist() == [0.5, 2.0, 0.5, 1, 1]
+    assert table["box_share"].tolist() == pytest.approx([0.08, 0.02, 800 / 12000, 0.04, 0.04])
+    assert table["centre_x"].tolist() == pytest.approx([0.1, 0.2, 0.15, 0.7, 0.14])
+    assert table["centre_y"].tolist() == pytest.approx([0.3, 0.15, 2 / 3, 0.12, 0.14])
+    # left edge; none; bottom edge; upper edge as VOC counts it; a pixel away from it
+    assert table["at_border"].tolist() == [True, False, True, True, False]
+    assert table["faces_in_image"].tolist() == [2, 2, 1, 2, 2]

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from maskbench.config import DetectAugmentConfig, DetectConfig
+from maskbench.data import detection
 from maskbench.data.detection import Draw, EpochDraws, Views, augmented_view, training_loader
 from maskbench.data.photographs import Photographs, cached_photographs
 from tests.conftest import faces_table
@@ -68,6 +69,17 @@ def test_a_photograph_without_faces_gives_views_without_boxes() -> None:
     nothing = np.empty((0, 4), np.float32), np.empty(0, np.int64)
     view, boxes, labels = augmented_view(photograph(), *nothing, 64, 150, DetectAugmentConfig())
     assert view.shape == (3, 64, 64) and boxes.shape == (0, 4) and labels.shape == (0,)
+
+
+def test_a_face_that_a_view_is_laid_around_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is larger than the view: the photograph is then shown smaller."""
+    monkeypatch.setattr(detection, "_AROUND_FACE", 1.0)
+    large = np.array([[20, 10, 130, 70]], dtype=np.float32)  # 110 px; views are 48 px
+    for seed in range(40):
+        torch.manual_seed(seed)
+        _, boxes, labels = augmented_view(photograph(), large, np.zeros(1, np.int64), 48, 150, PLAIN)
+        assert labels.tolist() == [0] and boxes[0, 2] - boxes[0, 0] == pytest.approx(48, abs=0.5)
+        assert boxes[0, 3] - boxes[0, 1] == pytest.approx(48 * 60 / 110, abs=0.5)
 
 
 def test_a_view_larger_than_the_photograph_is_grey_outside() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,9 +29,11 @@ def faces_table(rows: Sequence[tuple[str, str, Box]]) -> pd.DataFrame:
     return pd.DataFrame({**named, **labels, **columns, **rest, "occluded": False, "difficult": False})
 
 
-def detections_table(rows: Sequence[tuple[str, str, float, Box]], system: System = SYSTEM) -> pd.DataFrame:
-    """`schemas.DETECTIONS` from (photograph, label, score, box); ranks follow scores, then the order given."""
-    table = pd.DataFrame(rows, columns=["image_id", "label", "score", "box"])
+def detections_table(rows: Sequence[Any], system: System = SYSTEM) -> pd.DataFrame:
+    """`schemas.DETECTIONS` from (photograph, label, score, box), all of them answers unless a fifth value says no;
+    ranks follow scores, then the order given."""
+    table = pd.DataFrame([row[:4] for row in rows], columns=["image_id", "label", "score", "box"])
+    table["answer"] = np.array([all(row[4:]) for row in rows], dtype=bool)
     boxes = np.array([row[3] for row in rows], dtype=float).reshape(-1, 4)
     table = table.drop(columns="box").assign(**dict(zip(("xmin", "ymin", "xmax", "ymax"), boxes.T, strict=True)))
     table = table.sort_values(["image_id", "score"], ascending=[True, False], kind="stable").reset_index(drop=True)
@@ -40,7 +43,7 @@ def detections_table(rows: Sequence[tuple[str, str, float, Box]], system: System
 
 def detected(
     faces: Sequence[tuple[str, str, Box]],
-    found: Sequence[tuple[str, str, float, Box]],
+    found: Sequence[Any],
     *,
     images: Sequence[str] = (),
     classes: Sequence[str] = CLASSES,

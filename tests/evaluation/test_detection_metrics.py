@@ -9,6 +9,8 @@ import pytest
 
 from maskbench.evaluation.detection_boxes import Detected
 from maskbench.evaluation.detection_coco import coco_metrics
+from maskbench.evaluation.detection_curves import best_score_threshold
+from maskbench.evaluation.detection_faces import found_faces_table
 from maskbench.evaluation.detection_matching import BANDS, COCO_IOUS, match
 from maskbench.evaluation.detection_weighted import METRICS, WeightedDetection, metric_names
 from maskbench.schemas.detection import ALL_CLASSES, ANY_FACE
@@ -159,6 +161,19 @@ def test_classes_matter_but_not_for_any_face():
     assert np.isnan(value(found, "ap", "masked"))
     assert value(found, "ap", ALL_CLASSES) == 0
     assert value(found, "ap", ANY_FACE) == 1
+
+
+def test_further_classes_of_a_place_count_for_their_class_only():
+    box = (0, 0, 10, 10)
+    faces = [("a", "bare", box)]
+    alone = detected(faces, [("a", "masked", 0.9, box)])
+    both = detected(faces, [("a", "masked", 0.9, box), ("a", "bare", 0.2, box, False)])
+    assert value(alone, "ap50", "bare") == 0 and value(both, "ap50", "bare") == 1
+    assert value(alone, "ap50", ANY_FACE) == value(both, "ap50", ANY_FACE) == 1
+    np.testing.assert_allclose(unit(both), coco_metrics(both)["value"], atol=1e-9, rtol=0)
+    assert both.answered().box_classes.tolist() == [0]
+    assert best_score_threshold(both).reason == "no box is right at any score"  # a user is told the answer alone
+    assert not found_faces_table(both, 0.1)["named"].any()
 
 
 def test_a_box_takes_the_free_face_on_which_it_lies_best():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from maskbench.inference.detections import Detections
 from maskbench.inference.predictor import Predictor, as_rgb
@@ -121,6 +121,20 @@ def test_every_kind_of_photograph_gives_the_same_faces(tmp_path: Path) -> None:
         assert [face.box for face in predictor(photograph)] == [(5, 10, 25, 30)]
     deep = Image.fromarray(grey.astype(np.uint16) * 256)
     assert (as_rgb(deep)[:, :, 0] == grey).all()
+
+
+@pytest.mark.parametrize("held", range(1, 9))
+def test_photographs_are_turned_upright(tmp_path: Path, held: int) -> None:
+    """A phone writes the picture as its sensor lies, and how it was held beside it."""
+    picture = Image.fromarray(np.arange(6 * 10 * 3, dtype=np.uint8).reshape(6, 10, 3))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = held
+    picture.save(tmp_path / "a.png", exif=exif)
+    read = as_rgb(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+        assert (as_rgb(opened) == expected).all()
+    assert read.shape == expected.shape == ((6, 10, 3) if held < 5 else (10, 6, 3)) and (read == expected).all()
 
 
 @pytest.mark.parametrize(

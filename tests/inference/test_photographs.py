@@ -1,5 +1,6 @@
 """The second stage of detection: boxes that a classifier of faces names."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def _found(count: int, rng: np.random.Generator) -> list[Found]:
     parts = []
     for boxes in photographs(count).boxes:
         scores = np.sort(rng.uniform(0.1, 0.9, len(boxes)).astype(np.float32))[::-1]
-        parts.append(Found(boxes, np.zeros(len(boxes), np.int64), scores))
+        parts.append(Found(boxes, np.zeros(len(boxes), np.int64), scores, np.ones(len(boxes), dtype=bool)))
     return parts
 
 
@@ -48,24 +49,27 @@ def test_boxes_take_the_classes_colour_and_its_probability(rng: np.random.Genera
     # green (40, 220, 40), red (220, 40, 40): logits differ by 10 * 180 / 255
     probability = 1 / (1 + np.exp(-1800 / 255))
     for before, after, true in zip(found, named, shown.labels, strict=True):
-        assert (np.diff(after.scores) <= 0).all()
+        assert (np.diff(after.scores) <= 0).all() and len(after.scores) == 2 * len(before.scores)
         order = [int(np.flatnonzero((before.boxes == box).all(axis=1))[0]) for box in after.boxes]
-        assert (after.labels == true[order]).all()
-        assert after.scores == pytest.approx(before.scores[order] * probability, rel=1e-3)
+        assert sorted(order) == sorted([*range(len(before.scores))] * 2)  # each box once for each class
+        assert (after.answers == (after.labels == true[order])).all()
+        chance = np.where(after.answers, probability, 1 - probability)
+        assert after.scores == pytest.approx(before.scores[order] * chance, rel=1e-3, abs=1e-4)
 
 
-def test_boxes_below_the_asked_score_are_not_named(rng: np.random.Generator) -> None:
+def test_only_answers_are_named(rng: np.random.Generator) -> None:
     found = _found(4, rng)
-    named = name_boxes(ByColour(), RECORD, photographs(), np.arange(4), found, min_score=0.5)
-    assert [len(one.scores) for one in named] == [int((one.scores >= 0.5).sum()) for one in found]
-    assert all(len(one.scores) == 0 for one in name_boxes(
-        ByColour(), RECORD, photographs(), np.arange(4), found, min_score=1.0
-    ))  # fmt: skip
+    half = [replace(one, answers=np.arange(len(one.scores)) % 2 == 0) for one in found]
+    named = name_boxes(ByColour(), RECORD, photographs(), np.arange(4), half)
+    for before, after in zip(half, named, strict=True):
+        assert {tuple(box) for box in after.boxes} == {tuple(box) for box in before.boxes[::2]}
+    none = [replace(one, answers=np.zeros(len(one.scores), dtype=bool)) for one in found]
+    assert all(len(one.scores) == 0 for one in name_boxes(ByColour(), RECORD, photographs(), np.arange(4), none))
 
 
 def test_boxes_of_a_photograph_kept_smaller_are_cut_where_they_lie(rng: np.random.Generator) -> None:
     whole, found = photographs(), _found(4, rng)
-    half = [Found(one.boxes * 2, one.labels, one.scores) for one in found]  # of an original twice as large
+    half = [replace(one, boxes=one.boxes * 2) for one in found]  # of an original twice as large
     shrunk = type(whole)(**{**vars(whole), "scales": np.full(4, 0.5)})
     expected = name_boxes(ByColour(), RECORD, whole, np.arange(4), found)
     for one, other in zip(expected, name_boxes(ByColour(), RECORD, shrunk, np.arange(4), half), strict=True):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import nms
 
 from maskbench.config import DetectConfig
 from maskbench.models.detecting import DetectSettings, detect_batch, settle
-from maskbench.models.detectors import DETECTORS, build_detector
+from maskbench.models.detectors import DETECTORS, STRIDES, build_detector
 from maskbench.models.execution import Execution
 from maskbench.models.pretrained import resolve_weights
 from maskbench.models.registry import build_model
@@ -102,11 +104,44 @@ def test_boxes_come_back_in_pixels_of_the_photograph_one_for_each_face() -> None
     images = [np.zeros((100, 200, 3), np.uint8), np.zeros((301, 77, 3), np.uint8)]
     found = detect_batch(Fixed(), images, DetectSettings(64, 0.5, 10), CPU)
     for one, (height, width) in zip(found, [(100, 200), (301, 77)], strict=True):
-        # of two boxes on one face the better stays, whatever its class; beyond the edge is cut off; no area: no box
-        assert one.labels.tolist() == [1, 2]
-        assert one.scores.tolist() == pytest.approx([0.9, 0.3])
+        # of two boxes on one face the better is the answer, whatever its class, and the other stays as its class's;
+        # beyond the edge is cut off; no area: no box
+        answer = one.answered()
+        assert one.labels.tolist() == [1, 0, 2] and one.answers.tolist() == [True, False, True]
+        assert answer.labels.tolist() == [1, 2]
+        assert answer.scores.tolist() == pytest.approx([0.9, 0.3])
         expected = [[0.11 * width, 0.2 * height, 0.5 * width, 0.6 * height], [0.8 * width, 0.8 * height, width, height]]
-        assert one.boxes == pytest.approx(np.array(expected), rel=1e-4)
+        assert answer.boxes == pytest.approx(np.array(expected), rel=1e-4)
+
+
+def test_steps_of_the_pyramid_are_its_strides_in_views_of_any_size() -> None:
+    model, levels = detector(), [torch.zeros(1, 1, -(-96 // stride), -(-288 // stride)) for stride in STRIDES]
+    anchors = model.anchor_generator(ImageList(torch.zeros(1, 3, 96, 288), [(96, 288)]), levels)[0]
+    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+    start = 0
+    for stride, level in zip(STRIDES, levels, strict=True):
+        height, width = level.shape[2:]
+        own = centres[start : start + height * width].reshape(height, width, 2)
+        assert own[0, :, 0].tolist() == [stride * step for step in range(width)]  # 288 / 64 is no whole number
+        assert own[:, 0, 1].tolist() == [stride * step for step in range(height)]
+        start += height * width
+    assert start == len(anchors)
+
+
+def test_of_every_class_the_best_of_overlapping_boxes_stay() -> None:
+    rng = torch.Generator().manual_seed(0)
+    corners = torch.rand(60, 2, generator=rng) * 60
+    boxes = torch.cat([corners, corners + 20], dim=1)
+    labels, scores = torch.randint(3, (60,), generator=rng), torch.rand(60, generator=rng)
+    found = settle(boxes, labels, scores, (1, 1), (100, 100), DetectSettings(64, 0.5, 60))
+    for label in range(3):
+        own = labels == label
+        expected = scores[own][nms(boxes[own], scores[own], 0.5)]
+        kept = found.scores[(found.labels == label)]
+        assert set(expected.tolist()) <= set(kept.tolist())  # and answers that a box of their class suppresses
+    expected = scores[nms(boxes, scores, 0.5)]
+    assert found.answered().scores.tolist() == pytest.approx(expected.tolist())
+    assert (np.diff(found.scores) <= 0).all() and len(found.scores) > len(expected)
 
 
 def test_no_more_boxes_than_asked_for() -> None:

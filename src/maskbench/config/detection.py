@@ -54,8 +54,10 @@ class DetectConfig(Section):
         2, ge=1, description="epochs between measurements on validation photographs; the last is always measured"
     )
     score_threshold: Share = Field(0.02, description="boxes below are dropped")
-    nms_iou: Share = Field(0.5, description="of two boxes that overlap more, of whatever class, the better is kept")
-    max_detections: int = Field(300, ge=1, description="per photograph; one of the real ones has 115 faces")
+    nms_iou: Share = Field(0.5, description="of two boxes that overlap more, the better is kept")
+    max_detections: int = Field(
+        300, ge=1, description="answers per photograph, and boxes per class; one of the real ones has 115 faces"
+    )
     eval_batch_size: int = Field(8, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
@@ -70,7 +72,4 @@ class DetectionsConfig(Section):
 
     resamples: int = Field(500, ge=2, description="draws of photographs for intervals")
     confidence: float = Field(0.95, gt=0, lt=1)
-    named_score: Share = Field(
-        0.05, description="of the two-stage pipeline: boxes below are dropped, so that not thousands have to be named"
-    )
     gallery: int = Field(18, ge=0, description="badly localised faces that are shown of each arm")

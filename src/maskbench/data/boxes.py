@@ -1,8 +1,9 @@
 """Geometry of boxes: pure functions over arrays and tables.
 
 A box is `xmin, ymin, xmax, ymax` in pixels, x to the right and y down, as Pascal VOC annotations
-give it; its width is `xmax - xmin`. Nothing is shifted by one: the datasets in use write 0-based
-continuous coordinates.
+give it; its width is `xmax - xmin`. Nothing is shifted by one. VOC counts pixels from 1, and the real
+dataset seems to (its boxes begin at 1, never at 0, and 83 end on the last pixel or the one after it):
+there, left and upper edges lie up to one pixel too far in.
 """
 
 from __future__ import annotations
@@ -88,14 +89,14 @@ def box_properties(faces: pd.DataFrame) -> pd.DataFrame:
         One row per face in the same order and index: `box_width`, `box_height` (px), `box_area`
         (px²), `box_aspect` (width / height), `box_share` (of the image's area), `centre_x`,
         `centre_y` (share of the image's width and height), `at_border` (the box touches the
-        image's edge), `faces_in_image`.
+        image's edge; it begins at pixel 0 or 1, since VOC counts from 1), `faces_in_image`.
     """
     width = faces["xmax"] - faces["xmin"]
     height = faces["ymax"] - faces["ymin"]
     area = width * height
     at_border = (
-        (faces["xmin"] <= 0)
-        | (faces["ymin"] <= 0)
+        (faces["xmin"] <= 1)
+        | (faces["ymin"] <= 1)
         | (faces["xmax"] >= faces["image_width"])
         | (faces["ymax"] >= faces["image_height"])
     )

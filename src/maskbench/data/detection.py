@@ -115,8 +115,12 @@ def augmented_view(
     height, width = image.shape[:2]
     low, high = (math.log(value) for value in augment.scale)
     scale = math.exp(low + (high - low) * float(torch.rand(()))) * base / max(height, width)
+    around = len(boxes) > 0 and float(torch.rand(())) < _AROUND_FACE
+    face = boxes[int(torch.randint(len(boxes), ()))] if around else None
     side = max(1, round(size / scale))
-    left, top = _corner(height, width, boxes, side)
+    if face is not None:  # a part of a large face would be shown as what is no face
+        side = max(side, math.ceil(max(face[2] - face[0], face[3] - face[1])))
+    left, top = _corner(height, width, face, side)
     # Copied: the photograph lies in a file that is open for reading only.
     cut = tv_tensors.Image(torch.from_numpy(_window(image, left, top, side)).permute(2, 0, 1))
     cut = F.resize(cut, [size, size], antialias=True)
@@ -134,10 +138,8 @@ def augmented_view(
     return view.as_subclass(Tensor), found.as_subclass(Tensor), torch.from_numpy(labels)[keep]
 
 
-def _corner(height: int, width: int, boxes: NDArray[np.float32], side: int) -> tuple[int, int]:
-    """Left and top of a crop: mostly around a face, else anywhere; over the edge only where the crop is larger."""
-    around = len(boxes) > 0 and float(torch.rand(())) < _AROUND_FACE
-    face = boxes[int(torch.randint(len(boxes), ()))] if around else None
+def _corner(height: int, width: int, face: NDArray[np.float32] | None, side: int) -> tuple[int, int]:
+    """Left and top of a crop: with the whole of a face, else anywhere; over the edge only where the crop is larger."""
     corner = []
     for axis, length in enumerate((width, height)):
         share = float(torch.rand(()))
@@ -145,8 +147,7 @@ def _corner(height: int, width: int, boxes: NDArray[np.float32], side: int) -> t
         if face is None:
             corner.append(round(min(0, free) + share * abs(free)))
             continue
-        centre = float(face[axis] + face[axis + 2]) / 2
-        start = centre - side * share
+        start = float(face[axis + 2]) - side + share * (side - float(face[axis + 2] - face[axis]))
         corner.append(round(min(max(start, min(0, free)), max(0, free))))
     return corner[0], corner[1]
 

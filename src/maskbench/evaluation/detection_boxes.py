@@ -7,7 +7,7 @@ explicitly and never taken from either table.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,7 @@ class Detected:
         scores: float64 (N,), in [0, 1]; falling within a photograph.
         box_classes: int64 (N,), 0…K-1.
         box_images: int64 (N,), 0…I-1, rising.
+        box_answers: bool (N,), the box is what a user is told; the others are further classes of the same places.
     """
 
     system: System
@@ -71,6 +72,7 @@ class Detected:
     scores: Floats
     box_classes: Ints
     box_images: Ints
+    box_answers: Bools
 
     @classmethod
     def of(
@@ -118,24 +120,31 @@ class Detected:
             scores=found["score"].to_numpy(dtype=np.float64),
             box_classes=_class_numbers(found["label"], classes),
             box_images=found["image"].to_numpy(dtype=np.int64),
+            box_answers=found["answer"].to_numpy(dtype=np.bool_),
         )
 
     def chosen(self, class_index: int | None) -> tuple[Ints, Ints]:
-        """Rows of the faces and of the boxes of a class that count; of all classes where it is None.
+        """Rows of the faces and of the boxes of a class that count; all faces and all answers where it is None.
 
         The boxes are those of highest score in each photograph, `max_detections` at most.
         """
         every = class_index is None
         faces = np.arange(len(self.face_ids)) if every else np.flatnonzero(self.face_classes == class_index)
-        boxes = np.arange(len(self.scores)) if every else np.flatnonzero(self.box_classes == class_index)
+        boxes = np.flatnonzero(self.box_answers if every else self.box_classes == class_index)
         place = np.arange(len(boxes)) - np.searchsorted(self.box_images[boxes], self.box_images[boxes])
         return faces, boxes[place < self.max_detections]
 
     def above(self, min_score: float) -> Detected:
         """The same with the boxes of a score of `min_score` or more only."""
-        kept = self.scores >= min_score
-        fields = {name: getattr(self, name)[kept] for name in ("boxes", "scores", "box_classes", "box_images")}
-        return Detected(**{name: fields.get(name, getattr(self, name)) for name in self.__dataclass_fields__})
+        return self._with(self.scores >= min_score)
+
+    def answered(self) -> Detected:
+        """The same with what a user is told only: one box per face."""
+        return self._with(self.box_answers)
+
+    def _with(self, kept: Bools) -> Detected:
+        names = ("boxes", "scores", "box_classes", "box_images", "box_answers")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
     @property
     def face_areas(self) -> Floats:

@@ -60,6 +60,7 @@ def _mean(values: Floats) -> float:
 
 def _evaluated(detected: Detected, *, each_class: bool) -> dict[str, Floats]:
     """`precision` (T, 101, K, B, 1) and `recall` (T, K, B, 1), -1 where undefined; one class if they do not matter."""
+    detected = detected if each_class else detected.answered()
     names = detected.classes if each_class else ("",)
     faces = _annotations(detected.face_boxes, detected.face_images, detected.face_classes * each_class)
     found = _annotations(detected.boxes, detected.box_images, detected.box_classes * each_class)

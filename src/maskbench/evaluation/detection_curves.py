@@ -81,12 +81,13 @@ def best_score_threshold(detected: Detected, iou: float = 0.5) -> ScoreChoice:
     Choose it on validation photographs: on those that it is then used on it would flatter.
 
     Args:
-        detected: faces and boxes of validation photographs.
+        detected: faces and boxes of validation photographs; only answers are looked at.
         iou: least overlap of a box that is right, in (0, 1].
 
     Returns:
         The choice; without faces, or without a box that is right at any score, all of it NaN, with a reason.
     """
+    detected = detected.answered()
     right = np.zeros(len(detected.scores), dtype=bool)
     counted = np.zeros(len(detected.scores), dtype=bool)
     for number in range(len(detected.classes)):

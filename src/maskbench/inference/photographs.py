@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def detect_photographs(
         images = [photographs.image(int(rows[place])) for place in part]
         for place, answer in zip(part, detect_batch(model, images, settings, execution), strict=True):
             scale = photographs.scales[rows[place]]
-            found[int(place)] = Found((answer.boxes / scale).astype(np.float32), answer.labels, answer.scores)
+            found[int(place)] = replace(answer, boxes=(answer.boxes / scale).astype(np.float32))
         if progress:
             progress(len(found), len(order))
     return [found[place] for place in range(len(rows))]
@@ -74,13 +75,12 @@ def name_boxes(
     photographs: Photographs,
     rows: NDArray[np.int64],
     found: Sequence[Found],
-    *,
-    min_score: float = 0.0,
     progress: Progress = None,
 ) -> list[Found]:
-    """The same boxes with the classes that a classifier of faces gives them.
+    """The detector's answers with the classes that a classifier of faces gives them.
 
-    A box's score becomes the detector's times the probability of the class, as the chance of a face of that class.
+    A box stands once for each class, with the detector's score times the probability of the class: the chance of a face
+    of that class. The answer is the most probable one.
 
     Args:
         model: from `load_checkpoint`; it is placed on its device.
@@ -88,14 +88,13 @@ def name_boxes(
         photographs: that the boxes lie in.
         rows: (M,) their positions.
         found: boxes of each.
-        min_score: boxes that the detector gave less are dropped.
         progress: called with (done, total) photographs.
     """
     execution, preprocess = execution_of(record), preprocess_of(record)
     execution.place(model)
     named: list[Found] = []
     for start in range(0, len(rows), NAMED_TOGETHER):
-        part = [_at_least(one, min_score) for one in found[start : start + NAMED_TOGETHER]]
+        part = [one.answered() for one in found[start : start + NAMED_TOGETHER]]
         probs = _probabilities(
             model, record, photographs, rows[start : start + NAMED_TOGETHER], part, execution, preprocess
         )
@@ -106,16 +105,14 @@ def name_boxes(
     return named
 
 
-def _at_least(found: Found, min_score: float) -> Found:
-    kept = found.scores >= min_score
-    return Found(found.boxes[kept], found.labels[kept], found.scores[kept])
-
-
 def _renamed(found: Found, probs: NDArray[np.float64]) -> Found:
-    labels = probs.argmax(axis=1) if len(probs) else np.empty(0, dtype=np.int64)
-    scores = found.scores * probs.max(axis=1, initial=0.0)
-    order = np.argsort(-scores, kind="stable")
-    return Found(found.boxes[order], labels[order].astype(np.int64), scores[order].astype(np.float32))
+    """(N,) boxes and (N, K) probabilities to N × K rows, by falling score."""
+    count, K = probs.shape
+    scores = (found.scores[:, None] * probs).astype(np.float32).ravel()
+    answers = np.zeros((count, K), dtype=bool)
+    answers[np.arange(count), probs.argmax(axis=1)] = True
+    every = Found(np.repeat(found.boxes, K, axis=0), np.tile(np.arange(K), count), scores, answers.ravel())
+    return every.at(np.argsort(-scores, kind="stable"))
 
 
 def _probabilities(
@@ -178,6 +175,7 @@ def detections_table(
         "rank": np.concatenate([np.empty(0, np.int64), *(np.arange(1, count + 1) for count in counts)]),
         "label": names[labels],
         "score": np.concatenate([np.empty(0), *(one.scores.astype(float) for one in found)]),
+        "answer": np.concatenate([np.empty(0, np.bool_), *(one.answers for one in found)]),
         **{name: boxes[:, place] for place, name in enumerate(("xmin", "ymin", "xmax", "ymax"))},
     }
     table = pd.DataFrame(columns, columns=list(DETECTIONS.columns))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from torch import nn
 
 from maskbench.data.images import decode_rgb
@@ -60,7 +60,7 @@ class TorchDetector:
         """Faces of RGB photographs (H, W, 3) uint8 of any sizes."""
         if not images:
             return []
-        answers = detect_batch(self.model, images, self.settings, self.execution)
+        answers = [one.answered() for one in detect_batch(self.model, images, self.settings, self.execution)]
         return [
             Detections.of(
                 found.boxes, [self.classes[label] for label in found.labels], found.scores, image.shape[1],
@@ -125,19 +125,20 @@ def as_rgb(image: Photograph) -> NDArray[np.uint8]:
     """A photograph as uint8 RGB (H, W, 3).
 
     Args:
-        image: a file; a Pillow image; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16 or floats in
-            0…1; a tensor (3, H, W) or (1, H, W) of uint8 or floats in 0…1. Alpha is ignored, grey is repeated.
+        image: a file or a Pillow image, both turned upright as their EXIF data ask; an array (H, W), (H, W, 1),
+            (H, W, 3) or (H, W, 4) of uint8, uint16 or floats in 0…1; a tensor (3, H, W) or (1, H, W) of uint8 or
+            floats in 0…1. Alpha is ignored, grey is repeated.
 
     Raises:
         ImageError: a file that is no PNG or JPEG, or is damaged.
         ValueError: of another shape or kind, empty, or floats outside 0…1.
     """
     if isinstance(image, str | Path):
-        return decode_rgb(Path(image), MAX_PIXELS)
+        return _upright(Path(image), decode_rgb(Path(image), MAX_PIXELS))
     if isinstance(image, Image.Image) and image.mode.startswith("I;16"):
         return _from_array(np.asarray(image).astype(np.uint16))  # Pillow's own conversion would clip
     if isinstance(image, Image.Image):
-        return np.array(image.convert("RGB"))
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     if isinstance(image, torch.Tensor):
         if image.ndim != 3 or image.shape[0] not in (1, 3):
             raise ValueError(f"a tensor is (3, H, W) or (1, H, W), not {tuple(image.shape)}")
@@ -146,6 +147,17 @@ def as_rgb(image: Photograph) -> NDArray[np.uint8]:
     if isinstance(image, np.ndarray):
         return _from_array(image)
     raise ValueError(f"a photograph is a path, a Pillow image, an array or a tensor, not {type(image).__name__}")
+
+
+def _upright(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A file's pixels as its EXIF data say it was held; datasets are read as they lie, since boxes refer to that."""
+    with Image.open(path) as file:
+        held = file.getexif().get(ExifTags.Base.Orientation, 1)
+    if held == 1:
+        return pixels
+    picture = Image.fromarray(pixels)
+    picture.getexif()[ExifTags.Base.Orientation] = held
+    return np.array(ImageOps.exif_transpose(picture))
 
 
 def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:

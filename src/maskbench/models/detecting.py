@@ -22,17 +22,28 @@ PADDED_TO = 32
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Boxes found in one photograph, by falling score.
+    """Boxes found in one photograph, by falling score; a place may stand here once for each class it may be.
 
     Attributes:
         boxes: (N, 4) float32 `x0 y0 x1 y1`, px of the photograph.
         labels: (N,) int64, positions in the class order.
         scores: (N,) float32 in [0, 1].
+        answers: (N,) bool, whether the row is what a user is told: one per face. The others are classes that were
+            thought less likely; average precision ranks each class by itself and sees them all.
     """
 
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     scores: NDArray[np.float32]
+    answers: NDArray[np.bool_]
+
+    def at(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Found:
+        """Some of the rows, in their order."""
+        return Found(self.boxes[rows], self.labels[rows], self.scores[rows], self.answers[rows])
+
+    def answered(self) -> Found:
+        """What a user is told: one box per face."""
+        return self.at(self.answers)
 
 
 @dataclass(frozen=True)
@@ -41,8 +52,8 @@ class DetectSettings:
 
     Attributes:
         input_size: longer side of a photograph as the model sees it, px.
-        nms_iou: of two boxes that overlap more, of whatever class, the better is kept.
-        max_detections: per photograph.
+        nms_iou: of two boxes that overlap more, the better is kept: of a class, and of all for the answers.
+        max_detections: answers per photograph, and boxes per class.
     """
 
     input_size: int
@@ -104,7 +115,7 @@ def settle(
     shape: Sequence[int],
     settings: DetectSettings,
 ) -> Found:
-    """One box per face: of boxes that overlap, of whatever class, the best; in px of the photograph.
+    """Of boxes of a class that overlap the best, in px of the photograph; the best of whatever class is the answer.
 
     Args:
         boxes: (N, 4) px of the view.
@@ -114,10 +125,16 @@ def settle(
         shape: height and width of the photograph, px.
         settings: limits.
     """
-    keep = nms(boxes, scores, settings.nms_iou)[: settings.max_detections]
+    every = nms(boxes, scores, settings.nms_iou)[: settings.max_detections]
+    kinds = [torch.nonzero(labels == label).flatten() for label in labels.unique()]
+    of_class = [own[nms(boxes[own], scores[own], settings.nms_iou)[: settings.max_detections]] for own in kinds]
+    keep = torch.cat([every, *of_class]).unique()
+    keep = keep[torch.argsort(scores[keep], descending=True, stable=True)]
     kept = boxes[keep].cpu() / torch.tensor([scale[0], scale[1], scale[0], scale[1]])
     height, width = shape
     limits = torch.tensor([width, height, width, height], dtype=torch.float32)
     kept = kept.clamp(min=0).minimum(limits)
     whole = ((kept[:, 2:] - kept[:, :2]) > 0).all(dim=1)
-    return Found(kept[whole].numpy(), labels[keep].cpu()[whole].numpy(), scores[keep].cpu()[whole].clamp(0, 1).numpy())
+    answers = torch.isin(keep, every).cpu()
+    found = Found(kept.numpy(), labels[keep].cpu().numpy(), scores[keep].cpu().clamp(0, 1).numpy(), answers.numpy())
+    return found.at(whole.numpy())

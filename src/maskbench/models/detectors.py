@@ -53,6 +53,20 @@ class FullPrecisionRetinaNetHead(RetinaNetHead):  # type: ignore[misc]
         return {name: part.float() for name, part in super().forward(x).items()}
 
 
+class FixedStrides(AnchorGenerator):  # type: ignore[misc]
+    """Anchors at multiples of `STRIDES`.
+
+    torchvision's own divides the image by the number of steps, which is less than a stride where the padded image is
+    no multiple of it: steps of 57 px instead of 64 in an image of 288 px.
+    """
+
+    def grid_anchors(self, grid_sizes: list[list[int]], strides: list[list[Tensor]]) -> list[Tensor]:
+        """(A, 4) boxes of every level; of the strides only the device is looked at."""
+        fixed = [[torch.tensor(step, device=own[0].device)] * 2 for step, own in zip(STRIDES, strides, strict=True)]
+        levels: list[Tensor] = super().grid_anchors(grid_sizes, fixed)
+        return levels
+
+
 class Unresized(GeneralizedRCNNTransform):  # type: ignore[misc]
     """Normalises and pads to multiples of 32 px; photographs come at their final size.
 
@@ -66,7 +80,7 @@ class Unresized(GeneralizedRCNNTransform):  # type: ignore[misc]
 
 def _fcos(backbone: nn.Module, num_classes: int, config: DetectConfig, options: dict[str, object]) -> nn.Module:
     head = FullPrecisionFCOSHead(config.channels, 1, num_classes, config.convolutions)
-    anchors = AnchorGenerator(_FCOS_SIZES, ((1.0,),) * len(STRIDES))
+    anchors = FixedStrides(_FCOS_SIZES, ((1.0,),) * len(STRIDES))
     model: nn.Module = FCOS(backbone, num_classes, anchor_generator=anchors, head=head, **options)
     return model
 
@@ -74,7 +88,7 @@ def _fcos(backbone: nn.Module, num_classes: int, config: DetectConfig, options: 
 def _retinanet(backbone: nn.Module, num_classes: int, config: DetectConfig, options: dict[str, object]) -> nn.Module:
     norm = partial(nn.GroupNorm, _GROUPS)
     head = FullPrecisionRetinaNetHead(config.channels, len(_ANCHOR_SIZES[0]), num_classes, norm_layer=norm)
-    anchors = AnchorGenerator(_ANCHOR_SIZES, ((1.0,),) * len(STRIDES))
+    anchors = FixedStrides(_ANCHOR_SIZES, ((1.0,),) * len(STRIDES))
     model: nn.Module = RetinaNet(backbone, num_classes, anchor_generator=anchors, head=head, **options)
     return model
 
@@ -143,8 +157,8 @@ def detector_around(backbone: nn.Module, num_classes: int, config: DetectConfig)
     """
     options: dict[str, object] = {
         "score_thresh": config.score_threshold,
-        # Overlapping boxes of different classes are settled afterwards, over all classes (`models.detecting`).
+        # Which of the overlapping boxes are kept is settled afterwards (`models.detecting`).
         "nms_thresh": max(config.nms_iou, 0.6),
-        "detections_per_img": 2 * config.max_detections,
+        "detections_per_img": 2 * num_classes * config.max_detections,
     }
     return DETECTORS[config.detector](backbone, num_classes, config, options)

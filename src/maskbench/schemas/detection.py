@@ -45,7 +45,9 @@ _DRAWS = {
 }
 _BOX = {name: pa.Column(float, nullable=True) for name in ("xmin", "ymin", "xmax", "ymax")}
 
-#: Boxes found, px of the photograph; `rank` counts from 1 in each photograph by falling score.
+#: Boxes found, px of the photograph; `rank` counts from 1 in each photograph by falling score. A place may stand here
+#: once for each class: `answer` marks what a user is told, one box per face. Average precision ranks every class by
+#: itself and takes all rows of it, as COCO does; whatever asks what a face is called takes answers only.
 DETECTIONS = table_schema(
     "detections",
     {
@@ -54,6 +56,7 @@ DETECTIONS = table_schema(
         "rank": POSITIVE,
         "label": KEY,
         "score": pa.Column(float, pa.Check.in_range(0, 1)),
+        "answer": FLAG,
         **{name: pa.Column(float) for name in ("xmin", "ymin", "xmax", "ymax")},
     },
     unique=[*_KEY, "image_id", "rank"],
@@ -119,7 +122,7 @@ DETECTION_CONFUSION = table_schema(
     unique=[*_KEY, "label", "predicted"],
 )
 #: Errors by type among the boxes of `min_score` or more, the AP50 of these boxes, and how much it would rise if all
-#: errors of that type were mended.
+#: errors of that type were mended: at 0 of all rows, as in the paper; at the score that validation chose, of answers.
 DETECTION_ERRORS = table_schema(
     "detection_errors",
     {

@@ -74,10 +74,8 @@ def _detect(job: Job, context: Context, photographs: Photographs) -> list[pd.Dat
         found = detect_photographs(model, record, photographs, rows, progress)
         tables.append(detections_table(found, ids, record["classes"], **keys, pipeline="detector"))
         if namer is not None:
-            named = name_boxes(
-                *namer, photographs, rows, found, min_score=context.config.detections.named_score,
-                progress=context.progress(f"faces of {side} photographs named, {job.arm.name}"),
-            )  # fmt: skip
+            naming = context.progress(f"faces of {side} photographs named, {job.arm.name}")
+            named = name_boxes(*namer, photographs, rows, found, naming)
             tables.append(detections_table(named, ids, namer[1]["classes"], **keys, pipeline="two-stage"))
     return tables
 
@@ -119,7 +117,7 @@ def _measure(
         )
         parts["curves"].append(curves_table(seen))
         parts["confusion"].append(confusion_table(seen, score))
-        parts["errors"].append(errors_table(seen, score))
+        parts["errors"] += [errors_table(seen, 0.0), errors_table(seen.answered(), score)]
         parts["found"].append(found_faces_table(seen, score))
     every = [one for group in measured.values() for one in group]
     differences = [differences_table(group, confidence=config.confidence) for group in measured.values()]

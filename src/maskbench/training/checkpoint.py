@@ -14,7 +14,7 @@ from torch import nn
 
 from maskbench.config import DetectConfig
 from maskbench.data.transforms import Preprocess
-from maskbench.models.execution import Execution
+from maskbench.models.execution import Execution, has_fast_bf16
 from maskbench.models.registry import build_model
 from maskbench.storage import atomic_path, write_json
 
@@ -127,10 +127,12 @@ def preprocess_of(record: dict[str, Any]) -> Preprocess:
 
 
 def execution_of(record: dict[str, Any]) -> Execution:
-    """Device, precision and layout a checkpoint was trained with; the CPU where CUDA is missing."""
+    """Device, precision and layout a checkpoint was trained with; what this machine has where it lacks them."""
     saved = dict(record["execution"])
     if saved["device"] == "cuda" and not torch.cuda.is_available():
         saved["device"] = "cpu"
+    if saved["precision"] == "bf16" and not has_fast_bf16(saved["device"]):
+        saved["precision"] = "fp32"
     return Execution(**saved)
 
 
