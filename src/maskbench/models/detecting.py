@@ -126,9 +126,9 @@ def settle(
         settings: limits.
     """
     every = nms(boxes, scores, settings.nms_iou)[: settings.max_detections]
-    kinds = [torch.nonzero(labels == label).flatten() for label in labels.unique()]
+    kinds = [torch.nonzero(labels == label).flatten() for label in torch.unique(labels)]
     of_class = [own[nms(boxes[own], scores[own], settings.nms_iou)[: settings.max_detections]] for own in kinds]
-    keep = torch.cat([every, *of_class]).unique()
+    keep = torch.unique(torch.cat([every, *of_class]))
     keep = keep[torch.argsort(scores[keep], descending=True, stable=True)]
     kept = boxes[keep].cpu() / torch.tensor([scale[0], scale[1], scale[0], scale[1]])
     height, width = shape
