@@ -39,7 +39,7 @@ def truth() -> pd.DataFrame:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detector that saw four photographs again and again, one of which is empty."""
     folder = tmp_path_factory.mktemp("trained")
-    fit_detector(inputs(repeats=16), config(3), ARM, 0, None, folder, notify=lambda line: None)
+    fit_detector(inputs(repeats=16), config(4), ARM, 0, None, folder, notify=lambda line: None)
     return folder
 
 
