@@ -77,7 +77,7 @@ def _register_export(app: typer.Typer, say: Callable[[str], None]) -> None:
     def export(
         model: Annotated[Path, typer.Argument(help="a detector (.safetensors), or results/NAME of a run with one")],
         form: Annotated[Literal["onnx", "openvino"], typer.Option("--format", "-f", help="of which runtime")] = "onnx",
-        out: Annotated[Path | None, typer.Option("--out", "-o", help="the file; beside the detector if not said")] = None,
+        out: Annotated[Path | None, typer.Option("--out", "-o", help="the file; else beside the detector")] = None,
         debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
     ) -> None:
         """Write a detector for a runtime that needs no PyTorch model, checked against it.
