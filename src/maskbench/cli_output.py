@@ -50,10 +50,10 @@ def progress(interactive: bool) -> Callable[[str], Callable[[int, int], None] | 
         task = bar.add_task(title, total=None)
 
         def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
             if not bar.live.is_started:  # only when there is something to do: crops may come from the cache
                 bar.start()
                 _bars.append(bar)
-            bar.update(task, completed=done, total=total)
             if done >= total:
                 bar.stop()
                 _bars.remove(bar)
