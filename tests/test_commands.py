@@ -298,7 +298,8 @@ def test_ctrl_c_is_one_line_and_the_same_command_ends_as_if_never_stopped(tmp_pa
         done = maskbench("split", *SMOKE, *FEW, *ONE_ARM, "-n", name, cwd=tmp_path, cache=cache)
         assert done.returncode == 0, done.stderr
     # Shells start what runs in the background with SIGINT ignored, and so would everything that these tests start.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from maskbench.cli import main; main()"
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = heed + "from maskbench.cli import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "train", "-n", "stopped"], cwd=tmp_path, env=of_this_checkout(cache), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
