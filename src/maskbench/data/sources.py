@@ -38,7 +38,12 @@ class DatasetError(ValueError):
 
 
 def locate_dataset(
-    source: str, *, sample_params: Mapping[str, Any], cache: Path, notify: Callable[[str], None]
+    source: str,
+    *,
+    sample_params: Mapping[str, Any],
+    cache: Path,
+    notify: Callable[[str], None],
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """The folder of a dataset; downloads or draws it when it is not there yet.
 
@@ -47,6 +52,7 @@ def locate_dataset(
         sample_params: parameters of the sample.
         cache: where samples are kept.
         notify: told, in one line, about anything that takes time.
+        progress: called with photographs of the sample drawn and in all.
 
     Returns:
         A folder that holds `images` and `annotations`.
@@ -58,7 +64,7 @@ def locate_dataset(
     if source == "kaggle":
         return _kaggle(notify)
     if source == "sample":
-        return _sample(sample_params, cache, notify)
+        return _sample(sample_params, cache, notify, progress)
     return dataset_folder(Path(source).expanduser())
 
 
@@ -109,7 +115,12 @@ def _holds_dataset(folder: Path) -> bool:
     return all((folder / name).is_dir() for name in FOLDERS)
 
 
-def _sample(values: Mapping[str, Any], cache: Path, notify: Callable[[str], None]) -> Path:
+def _sample(
+    values: Mapping[str, Any],
+    cache: Path,
+    notify: Callable[[str], None],
+    progress: Callable[[int, int], None] | None,
+) -> Path:
     """The sample of these parameters, drawn once.
 
     A lock lets one process draw while others wait. The generator gives the folder its name when it is
@@ -128,10 +139,19 @@ def _sample(values: Mapping[str, Any], cache: Path, notify: Callable[[str], None
             notify(f"drawing the built-in sample ({params.images} photographs) into {folder}")
             if folder.exists():  # left by a person or a damaged disk, never by this function
                 shutil.rmtree(folder)
-            generate_sample(folder, params)
+            generate_sample(folder, params, progress=progress)
     except OSError as error:
         raise DatasetError(f"{folder}: the sample cannot be written ({error.strerror or error})") from error
     return folder
+
+
+def cached_kaggle() -> Path | None:
+    """The public dataset in kagglehub's cache; None: it is not there."""
+    from kagglehub.cache import Cache
+    from kagglehub.handle import parse_dataset_handle
+
+    cached = Cache().load_from_cache(parse_dataset_handle(KAGGLE_HANDLE))
+    return None if cached is None else Path(cached)
 
 
 def _kaggle(notify: Callable[[str], None]) -> Path:
@@ -140,14 +160,12 @@ def _kaggle(notify: Callable[[str], None]) -> Path:
     try:
         import kagglehub
         from kagglehub import exceptions
-        from kagglehub.cache import Cache
-        from kagglehub.handle import parse_dataset_handle
     except ImportError as error:
         raise DatasetError(f"kaggle: the package kagglehub cannot be imported ({error}); {instead}") from error
 
-    cached = Cache().load_from_cache(parse_dataset_handle(KAGGLE_HANDLE))
+    cached = cached_kaggle()
     if cached is not None:
-        return dataset_folder(Path(cached))
+        return dataset_folder(cached)
     reason = _unreachable(KAGGLE_PAGE, PROBE_SECONDS)
     if reason is not None:
         raise DatasetError(f"kaggle: {KAGGLE_HANDLE} is not cached and the site is out of reach ({reason}); {instead}")
