@@ -6,10 +6,11 @@ and reused; a folder that the user gives is only read.
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
@@ -28,6 +29,9 @@ KAGGLE_HANDLE = "andrewmvd/face-mask-detection/versions/1"
 KAGGLE_PAGE = "https://www.kaggle.com/datasets/andrewmvd/face-mask-detection"
 #: Seconds to wait for a sign of the network. Without it, kagglehub's own retries take minutes.
 PROBE_SECONDS = 5.0
+#: Where Kaggle's notebooks find the datasets that were added to them, a few folders deep.
+KAGGLE_INPUT = Path("/kaggle/input")
+_INPUT_DEPTH = 5
 
 FOLDERS = ("images", "annotations")
 _KEY_LENGTH = 16
@@ -60,6 +64,45 @@ def locate_dataset(
     if source == "sample":
         return _sample(sample_params, cache, notify)
     return dataset_folder(Path(source).expanduser())
+
+
+def find_dataset(inputs: Path = KAGGLE_INPUT) -> str:
+    """The best data that can be had here, as `locate_dataset` takes it: for notebooks, which run in many places.
+
+    Args:
+        inputs: where datasets lie that were added to a notebook.
+
+    Returns:
+        The folder below `inputs` that holds `images` and `annotations`; without one `kaggle`, where it is cached or its
+        site answers; else `sample`.
+
+    Raises:
+        DatasetError: there are several such folders, and none to prefer.
+    """
+    found = sorted(_datasets_below(inputs, _INPUT_DEPTH))
+    if len(found) > 1:
+        raise DatasetError(f"{inputs}: several datasets ({', '.join(map(str, found))}); give the folder of one")
+    if found:
+        return str(found[0])
+    try:
+        at_hand = _cached() is not None or _unreachable(KAGGLE_PAGE, PROBE_SECONDS) is None
+    except ImportError:
+        at_hand = False
+    return "kaggle" if at_hand else "sample"
+
+
+def _datasets_below(folder: Path, depth: int) -> Iterator[Path]:
+    """Folders that hold a dataset; what lies inside one is not searched, nor what cannot be read."""
+    try:
+        if _holds_dataset(folder):
+            yield folder
+        elif depth and folder.is_dir():
+            with os.scandir(folder) as entries:  # knows folders from files without asking for each of a million files
+                inside = [Path(entry) for entry in entries if entry.is_dir()]
+            for path in inside:
+                yield from _datasets_below(path, depth - 1)
+    except OSError:
+        return
 
 
 def dataset_folder(folder: Path) -> Path:
@@ -140,14 +183,12 @@ def _kaggle(notify: Callable[[str], None]) -> Path:
     try:
         import kagglehub
         from kagglehub import exceptions
-        from kagglehub.cache import Cache
-        from kagglehub.handle import parse_dataset_handle
+
+        cached = _cached()
     except ImportError as error:
         raise DatasetError(f"kaggle: the package kagglehub cannot be imported ({error}); {instead}") from error
-
-    cached = Cache().load_from_cache(parse_dataset_handle(KAGGLE_HANDLE))
     if cached is not None:
-        return dataset_folder(Path(cached))
+        return dataset_folder(cached)
     reason = _unreachable(KAGGLE_PAGE, PROBE_SECONDS)
     if reason is not None:
         raise DatasetError(f"kaggle: {KAGGLE_HANDLE} is not cached and the site is out of reach ({reason}); {instead}")
@@ -171,6 +212,19 @@ def _kaggle(notify: Callable[[str], None]) -> Path:
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise DatasetError(f"kaggle: the download of {KAGGLE_HANDLE} failed ({said}); {instead}") from error
     return dataset_folder(Path(downloaded))
+
+
+def _cached() -> Path | None:
+    """The copy in kagglehub's cache.
+
+    Raises:
+        ImportError: kagglehub is missing.
+    """
+    from kagglehub.cache import Cache
+    from kagglehub.handle import parse_dataset_handle
+
+    cached = Cache().load_from_cache(parse_dataset_handle(KAGGLE_HANDLE))
+    return None if cached is None else Path(cached)
 
 
 def _unreachable(url: str, seconds: float) -> str | None:
