@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskbench import cli_detect
-from maskbench.config import PRESETS, Config, ConfigError, make_config, merge, parse_setting
-from maskbench.options import choose_config, parse_box
+from maskbench.config import PRESETS, ConfigError
+from maskbench.options import parse_box, parse_settings
 
 if TYPE_CHECKING:
-    from maskbench.rundir import RunDir
-    from maskbench.stages.context import Context, Engine
+    from maskbench.handles import Study
+    from maskbench.stages.context import Engine
 
 #: Exit code after Ctrl-C, as shells have it (128 + SIGINT).
 INTERRUPTED = 130
@@ -85,13 +84,6 @@ def _explain(error: Exception, debug: bool) -> int:
     raise error
 
 
-def _context(config: Config, folders: RunDir, engine: Engine) -> Context:
-    from maskbench.stages.context import Context
-
-    interactive = sys.stdout.isatty()
-    return Context(config, folders, _say, _progress(interactive), interactive, engine)
-
-
 def _engine(name: str, workers: int, address: str) -> Engine:
     from maskbench.stages.context import Engine
 
@@ -129,48 +121,19 @@ def _progress(interactive: bool) -> Callable[[str], Callable[[int, int], None] |
     return start
 
 
-def _study(names: list[str], base: Path, overwrite: bool, engine: Engine | None = None, **options: Any) -> Context:
-    """Run the named stages of a run."""
-    from maskbench import study
-    from maskbench.rundir import RunError, command_line
-    from maskbench.stages.context import Engine, check_inputs, dataset_root
+def _open(
+    *, out: Path, config_file: Path | None = None, settings: list[str] | None = None, existing: bool = False,
+    engine: Engine | None = None, **options: Any,
+) -> Study:  # fmt: skip
+    """The study that options stand for."""
+    from maskbench import api
+    from maskbench.rundir import command_line
 
-    config, folders = choose_config(base, **options, fresh=overwrite)
-    if "audit" not in names and not folders.config_file.is_file():
-        raise RunError(
-            f"{folders.results}: no such run; begin it with maskbench run or maskbench audit --name {config.name}"
-        )
-    context = _context(config, folders, engine or Engine())
-    if "audit" in names:
-        dataset_root(context)  # a dataset that is not there must not leave a run's folder behind
-    device = ""
-    if {"train", "detect-train"} & set(names):
-        check_inputs(context)
-        device = _device(config, names)
-    if overwrite and folders.results.exists():
-        _delete_run(folders)
-    with folders.lock():
-        folders.claim(config, study.used_sections(folders))
-        folders.record_command(command_line(), device)
-        study.run_stages(names, context)
-    return context
-
-
-def _device(config: Config, names: list[str]) -> str:
-    from maskbench.models.execution import resolve_execution
-
-    return resolve_execution(config.train if "train" in names else config.detect, config.faces.input_size).device
-
-
-def _delete_run(folders: RunDir) -> None:
-    """Remove a run's folders, if they hold a run."""
-    from maskbench.rundir import RunError
-
-    if not folders.config_file.is_file():
-        raise RunError(f"{folders.results}: not a run of maskbench (no config.yaml); nothing was deleted")
-    with folders.lock():
-        shutil.rmtree(folders.plots, ignore_errors=True)
-        shutil.rmtree(folders.results)
+    progress = _progress(True) if sys.stdout.isatty() else None
+    return api.load_dataset(
+        config=config_file, settings=parse_settings(settings), out=out, existing=existing, notify=_say,
+        progress=progress, engine=engine, command=command_line(), **options,
+    )  # fmt: skip
 
 
 @app.command()
@@ -184,14 +147,14 @@ def run(
 
     Example: maskbench run --data kaggle --preset quick
     """
-    from maskbench.study import stages_of
+    from maskbench import api
 
     if task not in ("classify", "detect", "all"):
         raise ConfigError(f"--task {task}: choose classify, detect or all")
-    where = _engine(engine, workers, address)
-    context = _study(stages_of(task), out, overwrite, where, data=data, name=name, preset=preset,
-                     config_file=config, weights=weights, seeds=seeds, settings=setting)  # fmt: skip
-    _show_results(context)
+    study = _open(data=data, name=name, preset=preset, config_file=config, weights=weights, seeds=seeds,
+                  settings=setting, out=out, overwrite=overwrite, engine=_engine(engine, workers, address))  # fmt: skip
+    api.run(study, task)  # type: ignore[arg-type]
+    _show_results(study)
 
 
 def _stage_command(stage: str, summary: str, takes_directory: bool) -> None:
@@ -202,20 +165,24 @@ def _stage_command(stage: str, summary: str, takes_directory: bool) -> None:
         config: ConfigFile = None, weights: Weights = None, seeds: Seeds = None, setting: Settings = None,
         out: Base = Path(), overwrite: Overwrite = False, debug: Debug = False,
     ) -> None:  # fmt: skip
-        from maskbench.study import needed_for
+        from maskbench import api
 
-        context = _study(needed_for(stage), out, overwrite, data=directory or data, name=name, preset=preset,
-                         config_file=config, weights=weights, seeds=seeds, settings=setting)  # fmt: skip
-        _show_stage(stage, context)
+        study = _open(data=directory or data, name=name, preset=preset, config_file=config, weights=weights,
+                      seeds=seeds, settings=setting, out=out, overwrite=overwrite)  # fmt: skip
+        api.run_stage(study, stage)
+        _show_stage(stage, study)
 
     def on_run(
         name: RunName = None, data: Data = None, preset: Preset = None, config: ConfigFile = None,
         weights: Weights = None, setting: Settings = None, engine: EngineName = "local", workers: Workers = 0,
         address: Address = "", out: Base = Path(), debug: Debug = False,
     ) -> None:  # fmt: skip
-        context = _study([stage], out, False, _engine(engine, workers, address), data=data, name=name, preset=preset,
-                         config_file=config, weights=weights, settings=setting)  # fmt: skip
-        _show_stage(stage, context)
+        from maskbench import api
+
+        study = _open(data=data, name=name, preset=preset, config_file=config, weights=weights, settings=setting,
+                      out=out, existing=True, engine=_engine(engine, workers, address))  # fmt: skip
+        api.run_stage(study, stage, needs=False)
+        _show_stage(stage, study)
 
     command = with_directory if takes_directory else on_run
     command.__doc__ = summary
@@ -251,10 +218,9 @@ def sample(
     from maskbench.data.sample import generate_sample
     from maskbench.data.sources import sample_params
 
-    values: dict[str, Any] = {}
-    for text in setting or []:
-        values = merge(values, parse_setting(text))
-    generate_sample(directory, sample_params(values), progress=_progress(sys.stdout.isatty())("sample"))
+    generate_sample(
+        directory, sample_params(parse_settings(setting)), progress=_progress(sys.stdout.isatty())("sample")
+    )
     _say(f"sample written to {directory}")
 
 
@@ -282,21 +248,22 @@ def explain(
 
     Example: maskbench explain results/mine face.png --method grad_cam --method integrated_gradients
     """
-    if checkpoint is None:
-        _show_stage("explain", _study(["explain"], out or Path(), False, name=name, data=None, preset=None,
-                                      config_file=None, weights=None, settings=setting))  # fmt: skip
-        return 0
-    from maskbench.stages.explain_files import Wish, explain_files, find_checkpoints
+    from maskbench import api
 
-    if not images:
-        raise ConfigError(f"{checkpoint}: name photographs to explain; to look inside a run: --name NAME")
-    wish = Wish(tuple(method or ("grad_cam",)), layer, class_name, tuple(map(parse_box, box or [])), annotations)
-    checkpoints = [file for path in (checkpoint, *(also or [])) for file in find_checkpoints(path)]
+    if checkpoint is None:
+        study = _open(name=name, settings=setting, out=out or Path(), existing=True)
+        api.run_stage(study, "explain", needs=False)
+        _show_stage("explain", study)
+        return 0
     folder = out or Path("explanations")
-    table, problems = explain_files(checkpoints, images, wish, folder, _say, _progress(sys.stdout.isatty())("faces"))
+    table = api.explain(
+        [checkpoint, *(also or [])], images or [], method=method or "grad_cam", layer=layer, class_name=class_name,
+        boxes=[parse_box(text) for text in box or []], annotations=annotations, out=folder, notify=_say,
+        progress=_progress(sys.stdout.isatty()),
+    )  # fmt: skip
     if len(table):
         _say(f"explanations: {folder / 'explanations.csv'}")
-    return 1 if problems else 0
+    return 1 if table.attrs["problems"] else 0
 
 
 cli_detect.register(app, _say, _progress)
@@ -318,33 +285,27 @@ def compare(
 
     Example: maskbench compare results/mine results/theirs
     """
-    from maskbench.rundir import RunDir
-    from maskbench.stages.combine import compare_sources
+    from maskbench import api
 
-    chosen: dict[str, Any] = {"name": name}
-    for text in setting or []:
-        chosen = merge(chosen, parse_setting(text))
-    config = make_config("quick", chosen)
-    folders = RunDir.named(config.name, out)
-    written = compare_sources([Path(source) for source in results], folders, config, _say)
-    _say(f"comparison: {written}")
+    found = api.compare(results, name=name, out=out, settings=parse_settings(setting), notify=_say)
+    _say(f"comparison: {found.report}")
 
 
-def _show_stage(stage: str, context: Context) -> None:
+def _show_stage(stage: str, study: Study) -> None:
     """What a person wants to see after one stage."""
-    folder = context.folders.stage(stage)
+    folder = study.context.folders.stage(stage)
     if stage == "audit":
         from maskbench.audit.summary import terminal_summary
 
         _say(terminal_summary(folder))
     if stage in {"evaluate", "report"}:
-        _show_results(context)
+        _show_results(study)
     else:
-        _say(f"{stage}: files in {folder}" + (f", figures in {context.folders.plots}" if stage == "eda" else ""))
+        _say(f"{stage}: files in {folder}" + (f", figures in {study.plots}" if stage == "eda" else ""))
 
 
-def _show_results(context: Context) -> None:
+def _show_results(study: Study) -> None:
     """The small table of results, and where the report is."""
     from maskbench.report.terminal import print_results
 
-    print_results(context.folders.results)
+    print_results(study.results)
