@@ -85,7 +85,7 @@ def find_dataset(inputs: Path = KAGGLE_INPUT) -> str:
     if found:
         return str(found[0])
     try:
-        at_hand = _cached() is not None or _unreachable(KAGGLE_PAGE, PROBE_SECONDS) is None
+        at_hand = cached_kaggle() is not None or _unreachable(KAGGLE_PAGE, PROBE_SECONDS) is None
     except ImportError:
         at_hand = False
     return "kaggle" if at_hand else "sample"
@@ -177,16 +177,25 @@ def _sample(values: Mapping[str, Any], cache: Path, notify: Callable[[str], None
     return folder
 
 
+def cached_kaggle() -> Path | None:
+    """The public dataset in kagglehub's cache; None: it is not there."""
+    from kagglehub.cache import Cache
+    from kagglehub.handle import parse_dataset_handle
+
+    cached = Cache().load_from_cache(parse_dataset_handle(KAGGLE_HANDLE))
+    return None if cached is None else Path(cached)
+
+
 def _kaggle(notify: Callable[[str], None]) -> Path:
     """The public dataset, from kagglehub's cache or the network."""
     instead = f"download it by hand from {KAGGLE_PAGE} and give the unpacked folder (--data PATH), or use --data sample"
     try:
         import kagglehub
         from kagglehub import exceptions
-
-        cached = _cached()
     except ImportError as error:
         raise DatasetError(f"kaggle: the package kagglehub cannot be imported ({error}); {instead}") from error
+
+    cached = cached_kaggle()
     if cached is not None:
         return dataset_folder(cached)
     reason = _unreachable(KAGGLE_PAGE, PROBE_SECONDS)
@@ -212,19 +221,6 @@ def _kaggle(notify: Callable[[str], None]) -> Path:
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise DatasetError(f"kaggle: the download of {KAGGLE_HANDLE} failed ({said}); {instead}") from error
     return dataset_folder(Path(downloaded))
-
-
-def _cached() -> Path | None:
-    """The copy in kagglehub's cache.
-
-    Raises:
-        ImportError: kagglehub is missing.
-    """
-    from kagglehub.cache import Cache
-    from kagglehub.handle import parse_dataset_handle
-
-    cached = Cache().load_from_cache(parse_dataset_handle(KAGGLE_HANDLE))
-    return None if cached is None else Path(cached)
 
 
 def _unreachable(url: str, seconds: float) -> str | None:
