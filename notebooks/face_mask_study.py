@@ -67,24 +67,24 @@ from pathlib import Path
 
 import pandas as pd
 from IPython.display import Code, Image, display
+from PIL.Image import open as open_picture
 
 import maskbench as mb
 from maskbench.models.layers import layer_table, layer_totals
 from maskbench.models.resnet34 import BasicBlock
 
-pd.set_option("display.max_rows", 40, "display.max_columns", 20, "display.max_colwidth", 90, "display.precision", 3)
+pd.options.display.max_rows, pd.options.display.max_columns = 40, 20
+pd.options.display.max_colwidth, pd.options.display.precision = 90, 3
 
 # %% [markdown]
-# `mb.find_dataset` takes the dataset that was added to a Kaggle notebook (below `/kaggle/input`); else the public dataset
-# `andrewmvd/face-mask-detection`, 853 photographs, where it can be downloaded; else the **sample**: photographs of
-# synthetic people that the package draws itself. On the sample everything works, and its results say nothing about
+# `mb.find_dataset` takes the dataset that was added to a Kaggle notebook (below `/kaggle/input`); else the public
+# dataset `andrewmvd/face-mask-detection`, 853 photographs, where it can be downloaded; else the **sample**: photographs
+# of synthetic people that the package draws itself. On the sample everything works, and its results say nothing about
 # people.
 
 # %%
 source = mb.find_dataset() if DATA is None else DATA
-study = mb.load_dataset(
-    source, name=NAME, preset=PRESET, weights=WEIGHTS, settings=SETTINGS, out=OUT, notify=print
-)
+study = mb.load_dataset(source, name=NAME, preset=PRESET, weights=WEIGHTS, settings=SETTINGS, out=OUT, notify=print)
 study
 
 # %% [markdown]
@@ -95,8 +95,8 @@ study
 # found by content hash, near-copies by perceptual hash (64 bits that change little when a picture is scaled or
 # compressed again) confirmed by the correlation of thumbnails.
 #
-# **What to look for.** Findings of severity `error` stop the study. `action` says what is done about the others. Near-
-# duplicates matter later: one of a pair in training and one in the test would be a test question with a known answer.
+# **What to look for.** Findings of severity `error` stop the study. `action` says what is done about the others.
+# Near-duplicates matter later: one of a pair in training and one in the test would be a question with a known answer.
 
 # %%
 audit = mb.audit(study)
@@ -138,9 +138,9 @@ eda.show("image_sizes", "image_kinds", "image_quality", "image_coverage")
 # Faces of one photograph resemble one another, so $n$ faces are worth fewer than $n$ independent ones. Intervals
 # therefore draw whole **photographs** anew (cluster bootstrap, section 8).
 #
-# **What to look for.** How many faces has the rarest class? About 15 % of them will be tested: with 18 of them, one face
-# moves its recall by more than five points. Do classes stand together in photographs? Then a neighbour's mask tells
-# about a face's own.
+# **What to look for.** How many faces has the rarest class? About 15 % of them will be tested: with 18 of them, one
+# face moves its recall by more than five points. Do classes stand together in photographs? Then a neighbour's mask
+# tells about a face's own.
 
 # %%
 eda.tables["class_balance"][["class_name", "faces", "share", "cluster_low", "cluster_high", "photographs"]]
@@ -178,8 +178,8 @@ eda.show("box_geometry", "class_by_box_side", "class_by_faces_in_image", "tests"
 # Faces go to three sides: *train* to learn from, *val* for every choice, *test* for the answer, looked at once.
 #
 # **By photograph.** Faces of one photograph share light, camera, crowd and often people. With some of them in training
-# and others in the test, a network can remember the scene; the test then measures memory. Photographs and their near-
-# duplicates therefore form groups, the connected components of the duplicate pairs, and a group never sits on two sides.
+# and others in the test, a network can remember the scene; the test then measures memory. Photographs and their
+# near-duplicates therefore form groups, the connected components of the pairs, and a group never sits on two sides.
 #
 # **Stratified.** A random deal of few groups can leave a side without the rarest class. Groups are dealt into folds
 # that keep class shares (stratified group k-fold), and of many ways to deal folds to sides the one is taken that comes
@@ -207,8 +207,8 @@ split.tables["leakage"]
 #
 # $$y=\mathrm{ReLU}\bigl(F(x)+x\bigr),\qquad F(x)=\mathrm{BN}\bigl(W_2*\mathrm{ReLU}(\mathrm{BN}(W_1*x))\bigr).$$
 #
-# "Do nothing" is now $F=0$, which small weights give. Where a stage changes size and channels, the shortcut is a
-# projection $W_s*x$ by a 1 × 1 convolution.
+# "Do nothing" is now $F=0$, which a gain of 0 in the last batch norm gives. Where a stage changes size and channels,
+# the shortcut is a projection $W_s*x$ by a 1 × 1 convolution.
 #
 # **The gradient.** Leave out the ReLU after the sum for a moment (He et al., ECCV 2016): then
 # $x_L=x_l+\sum_{i=l}^{L-1}F_i(x_i)$, and for a loss $\mathcal L$
@@ -221,24 +221,25 @@ split.tables["leakage"]
 # watch it in section 7 (gradient flow).
 #
 # **Batch normalisation** (Ioffe and Szegedy, ICML 2015) normalises each channel over the batch,
-# $\hat x=(x-\mu)/\sqrt{\sigma^2+\epsilon}$, then scales and shifts, $\gamma\hat x+\beta$. In use, $\mu$ and $\sigma$ are
-# the running averages of training, so the answer to a face does not depend on its neighbours in a batch.
+# $\hat x=(x-\mu)/\sqrt{\sigma^2+\epsilon}$, then scales and shifts, $\gamma\hat x+\beta$. In use, $\mu$ and $\sigma$
+# are the running averages of training, so the answer to a face does not depend on its neighbours in a batch.
 #
 # **Initialisation** (He et al., ICCV 2015). A ReLU halves the second moment of its input. Weights of variance
 # $2/(k^2 C_\text{out})$ make up for it on the way back, so that gradients keep their size through the layers.
 #
 # **Why 34 layers as 3-4-6-3.** One convolution, four stages of 3, 4, 6 and 3 blocks of two convolutions, one linear
-# layer: $1+2\,(3+4+6+3)+1=34$ (projections are not counted). Each stage halves height and width and doubles the
-# channels; since the cost of a convolution is $k^2\,C_\text{in}\,C_\text{out}\,H\,W$ multiply-adds, a block costs about
-# the same in every stage. Most blocks stand in the third stage; that is a choice of the paper, not a theorem.
+# layer: $1+2\,(3+4+6+3)+1=34$ (projections are not counted). Each stage after the first halves height and width and
+# doubles the channels; since the cost of a convolution is $k^2\,C_\text{in}\,C_\text{out}\,H\,W$ multiply-adds, a block
+# costs about the same in every stage. Most blocks stand in the third stage; that is a choice of the paper, not a
+# theorem.
 
 # %%
 Code(inspect.getsource(BasicBlock), language="python")
 
 # %% [markdown]
-# The layer table has, for every layer with weights, the size of its output, its parameters and its multiply-adds with the
-# formula behind them. **What to look for:** parameters gather in the last stage, multiply-adds are spread evenly; a
-# projection costs a ninth of a 3 × 3 convolution of the same channels.
+# The layer table has, for every layer with weights, the size of its output, its parameters and its multiply-adds with
+# the formula behind them. **What to look for:** parameters gather in the last stage, while multiply-adds are nearly
+# equal from block to block; a projection costs a ninth of a 3 × 3 convolution of the same channels.
 
 # %%
 layers = layer_table(mb.build_model("manual", len(study.classes)), study.config.faces.input_size)
@@ -252,29 +253,28 @@ layers.loc[
 # gradients (the package's tests check it), so what separates the arms is the **initialisation**. Their sums must agree:
 
 # %%
-pd.DataFrame(
-    {
-        name: layer_totals(layer_table(mb.build_model(name, len(study.classes)), study.config.faces.input_size))
-        for name in ("manual", "torchvision")
-    }
-)
+theirs = layer_table(mb.build_model("torchvision", len(study.classes)), study.config.faces.input_size)
+pd.DataFrame({"manual": layer_totals(layers), "torchvision": layer_totals(theirs)})
 
 # %% [markdown]
 # ## 6 The protocol
 #
 # One protocol for both arms: the same faces in the same order, the same augmentation, the same number of steps.
 #
-# **Loss.** With $n_k$ training faces of class $k$, weights follow from the effective number of samples (Cui et al., CVPR
-# 2019), scaled to mean 1; $\epsilon$ is label smoothing (Szegedy et al., CVPR 2016):
+# **Loss.** With $n_k$ training faces of class $k$, weights follow from the effective number of samples (Cui et al.,
+# CVPR 2019), scaled to mean 1; $\epsilon$ is label smoothing (Szegedy et al., CVPR 2016):
 #
 # $$\mathcal L=\frac{\sum_i w_{y_i}\,\ell_i}{\sum_i w_{y_i}},\qquad w_k\propto\frac{1-\beta}{1-\beta^{\,n_k}},\qquad
 # \ell_i=-\sum_k q_{ik}\ln p_{ik},\qquad q_{ik}=(1-\epsilon)\,[k=y_i]+\frac{\epsilon}{K}.$$
 #
 # $\beta=0$ weighs all classes alike, $\beta\to1$ by inverse frequency.
 #
-# **Optimiser.** AdamW (Loshchilov and Hutter, ICLR 2019): $w\leftarrow w-\eta\,\bigl(\hat m/(\sqrt{\hat v}+\varepsilon)
-# +\lambda w\bigr)$, with running means $\hat m$ of the gradient and $\hat v$ of its square; the decay $\lambda$ acts on
-# the weights directly, and not on biases and gains of batch norms. Gradients longer than $c$ are shortened to $c$.
+# **Optimiser.** AdamW (Loshchilov and Hutter, ICLR 2019):
+#
+# $$w\leftarrow w-\eta\,\Bigl(\frac{\hat m}{\sqrt{\hat v}+\varepsilon}+\lambda w\Bigr),$$
+#
+# with running means $\hat m$ of the gradient and $\hat v$ of its square. The decay $\lambda$ acts on the weights
+# directly, and not on biases and gains of batch norms. Gradients longer than $c$ are shortened to $c$.
 #
 # **Schedule.** Linear warm-up, while the running means are still noise, then half a cosine (Loshchilov and Hutter, ICLR
 # 2017), with $t$ from 0 to 1 after the warm-up:
@@ -283,9 +283,9 @@ pd.DataFrame(
 # **Augmentation.** Flip, rotation, zoom, shift, colour, blur, and shrinking to a few pixels and back, which makes small
 # faces from large ones.
 #
-# **Which epoch is kept.** The one with the highest validation macro-F1, as the mean of the last few epochs: with few faces
-# of the rarest class, single epochs jump. With `patience` above 0, training stops when it no longer rises. The test side
-# is not looked at.
+# **Which epoch is kept.** The one with the highest validation macro-F1, as the mean of the last few epochs: with few
+# faces of the rarest class, single epochs jump. With `patience` above 0, training stops when it no longer rises. The
+# test side is not looked at.
 
 # %%
 pd.Series(study.config.train.model_dump(exclude={"augment"}), name="train").to_frame()
@@ -308,8 +308,8 @@ mb.run(study, task="all" if DETECT else "classify")
 # **What healthy curves look like.** Both losses fall, the training loss often from above: it is measured on augmented
 # faces while the weights still move. Validation macro-F1 rises and levels off; the kept epoch lies where it is flat.
 #
-# **What is suspicious.** Validation loss that rises while training loss falls (overfitting). Best epochs at the very end
-# (not converged: more epochs would help). Accuracy far above macro-F1 (a rare class is being missed). A validation
+# **What is suspicious.** Validation loss that rises while training loss falls (overfitting). Best epochs at the very
+# end (not converged: more epochs would help). Accuracy far above macro-F1 (a rare class is being missed). A validation
 # loss below the training loss by much more than augmentation explains (leakage).
 
 # %%
@@ -326,11 +326,11 @@ training.show("loss", "metrics-val", "class-f1-val")
 # the moving average $a_t=\alpha a_{t-1}+(1-\alpha)\ell_t$, corrected by $1/(1-\alpha^t)$ for its start at 0. A variance
 # that does not fall says that batches differ more than the weights still improve.
 #
-# **Gradient flow.** The norm of the gradient of every layer, and the update ratio $\lVert\Delta w\rVert/\lVert
-# w\rVert$, how far one step moves the weights relative to their size. Healthy: norms of the same order over depth, ratios
-# around $10^{-3}$. Suspicious: norms that fall by orders of magnitude towards the input (vanishing), columns that flash
-# (unstable steps), a layer whose ratio is 0 (it does not learn). The shortcut's "1" of section 5 is why early layers
-# get any gradient at all.
+# **Gradient flow.** The norm of the gradient of every layer, and the update ratio
+# $\lVert\Delta w\rVert/\lVert w\rVert$: how far one step moves the weights, relative to their size. Healthy: norms of
+# the same order over depth, ratios around $10^{-3}$. Suspicious: norms that fall by orders of magnitude towards the
+# input (vanishing), columns that flash (unstable steps), a layer whose ratio is 0 (it does not learn). The shortcut's
+# "1" of section 5 is why early layers get any gradient at all.
 
 # %%
 training.show("step-loss", "gradient-depth", "gradient-time", "update-ratio")
@@ -366,10 +366,10 @@ training.summary["protocol"]
 # how far the figure would move with other photographs of the same kind. It does not cover another training: that takes
 # several runs (section 10).
 #
-# **What to look for.** Intervals first, values second. Which two classes are confused, and in which direction? An AUC far
-# better than F1 says that the ranking is good and the threshold is not. ROC curves flatter rare classes, since many
-# false alarms are a small share of many negatives: read them beside precision and recall. **Suspicious** is anything near
-# 1 on so few faces.
+# **What to look for.** Intervals first, values second. Which two classes are confused, and in which direction? An AUC
+# far better than F1 says that the ranking is good and the threshold is not. ROC curves flatter rare classes, since many
+# false alarms are a small share of many negatives: read them beside precision and recall. **Suspicious** is anything
+# near 1 on so few faces.
 
 # %%
 evaluation = mb.evaluate(study)
@@ -397,7 +397,8 @@ evaluation.show("roc-*", "precision-recall-*")
 # changes how sure the model sounds, never what it decides. $T>1$: it was too sure.
 #
 # **What to look for.** Points below the diagonal are overconfident. A point over few faces says little: look at the
-# histogram. Label smoothing and class weights leave a network less sure than it may be, so underconfidence is no surprise.
+# histogram. Label smoothing and class weights leave a network less sure than it may be, so underconfidence is no
+# surprise.
 
 # %%
 comparison = mb.compare(study)
@@ -425,19 +426,21 @@ comparison.show("reliability-*", "calibration-scores-*")
 # | McNemar by photograph | the same; faces of a photograph may depend on one another | $\frac{I-1}{I}\,\frac{(\sum_i d_i)^2}{\sum_i d_i^2}\sim\chi^2_1$, $d_i$: surplus of an arm on photograph $i$ of $I$ (Obuchowski 1998) |
 # | DeLong 1988 | equal AUC | $z=\Delta\mathrm{AUC}/\mathrm{SE}$, SE from each face's share of rightly ranked pairs; also by photograph (Obuchowski 1997) |
 #
-# **Many tests.** Of 20 tests without any effect one is significant at 5 % on average. Holm's correction (1979) sorts the
-# $m$ p-values and takes $\tilde p_{(i)}=\max_{j\le i}\min\bigl(1,(m-j+1)\,p_{(j)}\bigr)$: the chance of *any* false
+# **Many tests.** Of 20 tests without any effect one is significant at 5 % on average. Holm's correction (1979) sorts
+# the $m$ p-values and takes $\tilde p_{(i)}=\max_{j\le i}\min\bigl(1,(m-j+1)\,p_{(j)}\bigr)$: the chance of *any* false
 # alarm among them stays below 5 %.
 #
-# A difference is called **shown** only where the corrected permutation test and the interval agree. "Not shown" does not
-# mean equal: all values in the interval fit the data. With one run of each arm the answer is about these two trained
-# models; only several seeds say something about the arms.
+# A difference is called **shown** only where the corrected permutation test and the interval agree. "Not shown" does
+# not mean equal: all values in the interval fit the data. With one run of each arm the answer is about these two
+# trained models; only several seeds say something about the arms.
 
 # %%
 comparison.summary["answers"]["comparison"]
 
 # %%
-comparison.tables["differences"][["metric", "class_name", "value", "low", "high", "p_value", "p_holm", "verdict", "reason"]]
+comparison.tables["differences"][
+    ["metric", "class_name", "value", "low", "high", "p_value", "p_holm", "verdict", "reason"]
+]
 
 # %%
 comparison.tables["tests"][["seed", "test", "metric", "class_name", "value", "b", "c", "p_value", "p_holm", "reason"]]
@@ -446,12 +449,12 @@ comparison.tables["tests"][["seed", "test", "metric", "class_name", "value", "b"
 comparison.show("comparison-*")
 
 # %% [markdown]
-# **What to look for.** Does the interval of the macro-F1 difference exclude 0, and is its filled marker on the same side
-# for every class? Which test disagrees with its clustered version? Then faces of a photograph err together, and the
-# plain test is too sure. With several seeds: do lines between the arms cross?
+# **What to look for.** Does the interval of the macro-F1 difference exclude 0, and is its filled marker on the same
+# side for every class? Which test disagrees with its clustered version? Then faces of a photograph err together, and
+# the plain test is too sure. With several seeds: do lines between the arms cross?
 #
-# **Convergence.** Pretrained weights may also get there sooner: epochs to a share of the best value, and how much of the
-# gradient arrives at the input.
+# **Convergence.** Pretrained weights may also get there sooner: epochs to a share of the best value, and how much of
+# the gradient arrives at the input.
 
 # %%
 comparison.show("convergence-*", "best-epochs", "gradient-ratio", "loss-autocorrelation")
@@ -462,8 +465,8 @@ comparison.show("convergence-*", "best-epochs", "gradient-ratio", "loss-autocorr
 # Each test face has its properties: size, place, neighbours, sharpness, light, how rare its class is, how far the
 # nearest training face lies. Three looks, from weak to strong:
 #
-# **Error rates** along each property, in bins of equally many faces, with Wilson's interval at the *effective* number of
-# faces. Look for a slope that the intervals do not cover; among many panels some high bin is to be expected.
+# **Error rates** along each property, in bins of equally many faces, with Wilson's interval at the *effective* number
+# of faces. Look for a slope that the intervals do not cover; among many panels some high bin is to be expected.
 #
 # **Odds ratios.** Logistic regression of the error on standardised properties $z_j$:
 #
@@ -473,9 +476,9 @@ comparison.show("convergence-*", "best-epochs", "gradient-ratio", "loss-autocorr
 # errors take faces of a photograph as dependent (GEE, Liang and Zeger 1986). Where properties go together (VIF above 5
 # to 10), their odds ratios cannot be told apart.
 #
-# **A model without straight lines.** A random forest predicts errors of photographs it has not seen. First its AUC: where
-# its interval contains 0.5, nothing below it means anything. Then permutation importance (Breiman 2001): how far the AUC
-# falls when one property is shuffled among the faces.
+# **A model without straight lines.** A random forest predicts errors of photographs it has not seen. First its AUC:
+# where its interval contains 0.5, nothing below it means anything. Then permutation importance (Breiman 2001): how far
+# the AUC falls when one property is shuffled among the faces.
 
 # %%
 factors = mb.factors(study)
@@ -492,17 +495,19 @@ factors.show("error-*", "property-correlations")
 # %% [markdown]
 # ### Interventions: from company to cause
 #
-# A small face is often also blurred, dark and far from the camera; observation cannot say which of it makes the error. So
-# change *one* thing on the same faces and ask again: shrink them, blur them, darken them, move their boxes. Everything
-# else stays, so a drop of macro-F1 has one cause. It is an answer about faces changed in this way: blur that a program
-# adds need not be the blur of a moving camera.
+# A small face is often also blurred, dark and far from the camera; observation cannot say which of it makes the error.
+# So change *one* thing on the same faces and ask again: shrink them, blur them, darken them, move their boxes.
+# Everything else stays, so a drop of macro-F1 has one cause. It is an answer about faces changed in this way: blur that
+# a program adds need not be the blur of a moving camera.
 #
-# **What to look for.** Curves that fall early. Is what ranks first here also first above? An association without an effect
-# of the intervention is a mere companion.
+# **What to look for.** Curves that fall early. Is what ranks first here also first above? An association without an
+# effect of the intervention is a mere companion.
 
 # %%
 interventions = mb.intervene(study)
-interventions.tables["ranking"][["arm", "rank", "intervention", "level", "unit", "drop", "low", "high", "changed", "reason"]]
+interventions.tables["ranking"][
+    ["arm", "rank", "intervention", "level", "unit", "drop", "low", "high", "changed", "reason"]
+]
 
 # %%
 interventions.show("interventions-*")
@@ -510,13 +515,14 @@ interventions.show("interventions-*")
 # %% [markdown]
 # ## 12 Question 3: are explanations needed?
 #
-# **Grad-CAM** (Selvaraju et al., ICCV 2017) asks which places of a layer's maps $A^k$ speak for a class with logit $s_c$:
+# **Grad-CAM** (Selvaraju et al., ICCV 2017) asks which places of a layer's maps $A^k$ speak for a class with logit
+# $s_c$:
 #
 # $$\alpha_k=\frac1Z\sum_{ij}\frac{\partial s_c}{\partial A^k_{ij}},\qquad
 # L=\mathrm{ReLU}\Bigl(\sum_k\alpha_kA^k\Bigr).$$
 #
-# The other methods weigh the same maps otherwise (Grad-CAM++, LayerCAM, HiResCAM, EigenCAM), integrate gradients along a
-# path from grey to the face (Sundararajan et al., ICML 2017), or cover parts of the face and watch the answer
+# The other methods weigh the same maps otherwise (Grad-CAM++, LayerCAM, HiResCAM, EigenCAM), integrate gradients along
+# a path from grey to the face (Sundararajan et al., ICML 2017), or cover parts of the face and watch the answer
 # (occlusion, Zeiler and Fergus 2014).
 #
 # **A map that looks right is no evidence**: a blob in the middle of a cut-out face always looks right. So maps are
@@ -526,7 +532,8 @@ interventions.show("interventions-*")
 #   should fall fast (small area); give them back, and it should rise fast (large area).
 # - *Randomisation* (Adebayo et al., NeurIPS 2018): draw all weights anew. A map that stays the same shows the face, not
 #   what the model learned.
-# - *Pointing game and energy*: does the map lie on the lower half of the face, or on the mask where its outline is known?
+# - *Pointing game and energy*: does the map lie on the lower half of the face, or on the mask where its outline is
+#   known?
 # - *Stability*: shift or mirror the face; does the map move with it?
 
 # %%
@@ -543,13 +550,13 @@ explanations.show("explained-faces", "faithfulness", "deletion-insertion")
 
 # %% [markdown]
 # **Do they find mistakes?** The use of a map is to see when not to believe a model. So features of maps (where the
-# evidence lies, how scattered it is, whether methods agree) predict whether a face is misclassified, on photographs that
-# the predicting model has not seen. The measure is the AUROC: the probability that a wrong face gets a higher score than
-# a right one. The comparison that counts is **probabilities alone against probabilities and maps**; maps alone may be
-# good merely because they repeat what the probabilities say.
+# evidence lies, how scattered it is, whether methods agree) predict whether a face is misclassified, on photographs
+# that the predicting model has not seen. The measure is the AUROC: the probability that a wrong face gets a higher
+# score than a right one. The comparison that counts is **probabilities alone against probabilities and maps**; maps
+# alone may be good merely because they repeat what the probabilities say.
 #
-# **What to look for.** In the first figure, intervals of the gain right of 0. Left of it or across: maps add nothing that
-# was shown. How many mistakes does it rest on?
+# **What to look for.** In the first figure, intervals of the gain right of 0. Left of it or across: maps add nothing
+# that was shown. How many mistakes does it rest on?
 
 # %%
 explanations.summary["answers"]["question3"]
@@ -565,13 +572,13 @@ explanations.show("mistake-*")
 # %% [markdown]
 # ## 13 Errors: the faces themselves
 #
-# Numbers say how often, faces say what. The galleries show the hardest faces (highest loss), the most confident mistakes,
-# each mistake beside what lies nearest to it in the features, which classes are taken for which, and labels that a weak
-# classifier doubts, which has not seen their photographs (confident learning, Northcutt et al. 2021).
+# Numbers say how often, faces say what. The galleries show the hardest faces (highest loss), the most confident
+# mistakes, each mistake beside what lies nearest to it in the features, which classes are taken for which, and labels
+# that a weak classifier doubts, which has not seen their photographs (confident learning, Northcutt et al. 2021).
 #
-# **What to look for.** Is the label wrong, the face unreadable, or the model? Would you have known? Do the neighbours of a
-# mistake in the training set share something other than the mask: a pose, a colour? A doubted label is a reason to look,
-# not to change it. **Suspicious**: many hard faces from one photograph.
+# **What to look for.** Is the label wrong, the face unreadable, or the model? Would you have known? Do the neighbours
+# of a mistake in the training set share something other than the mask: a pose, a colour? A doubted label is a reason to
+# look, not to change it. **Suspicious**: many hard faces from one photograph.
 
 # %%
 explanations.tables["confusion_pairs"][["arm", "label", "predicted", "mistakes", "share_of_class", "mean_prob"]]
@@ -589,12 +596,12 @@ explanations.tables["label_issues"].head(10)[["file", "label", "suggested", "qua
 # ## 14 Representations: what do the layers see?
 #
 # **PCA** turns the features that the head reads so that the first axes hold most of the variance. It is linear:
-# distances mean what they say, as far as two axes show them. **t-SNE** (van der Maaten and Hinton 2008) keeps neighbours
-# together and nothing else: sizes of groups and distances between them mean nothing, other seeds and perplexities give
-# other pictures, and groups can appear in noise.
+# distances mean what they say, as far as two axes show them. **t-SNE** (van der Maaten and Hinton 2008) keeps
+# neighbours together and nothing else: sizes of groups and distances between them mean nothing, other seeds and
+# perplexities give other pictures, and groups can appear in noise.
 #
-# **CKA** (Kornblith et al., ICML 2019) compares what two networks see in the same faces. With centred kernels $K=XX^\top$
-# and $L=YY^\top$ of their features,
+# **CKA** (Kornblith et al., ICML 2019) compares what two networks see in the same faces. With centred kernels
+# $K=XX^\top$ and $L=YY^\top$ of their features,
 #
 # $$\mathrm{CKA}=\frac{\mathrm{HSIC}(K,L)}{\sqrt{\mathrm{HSIC}(K,K)\,\mathrm{HSIC}(L,L)}},$$
 #
@@ -604,8 +611,8 @@ explanations.tables["label_issues"].head(10)[["file", "label", "suggested", "qua
 # **Probes** fit a simple classifier on each depth's features. Where the curve stops rising, deeper layers add nothing
 # that can be read off.
 #
-# **What to look for.** Do mistakes lie between the classes or inside another one? Are the arms alike in early layers and
-# apart in late ones? Filters of the first layer that look like noise have hardly moved from where they started.
+# **What to look for.** Do mistakes lie between the classes or inside another one? Are the arms alike in early layers
+# and apart in late ones? Filters of the first layer that look like noise have hardly moved from where they started.
 
 # %%
 explanations.summary["answers"]["representations"]
@@ -619,19 +626,19 @@ explanations.show("first-filters", "feature-maps-1")
 # %% [markdown]
 # ## 15 Whole photographs (optional: `DETECT = True`)
 #
-# So far boxes were given. A detector finds faces itself. Here each arm's ResNet34 carries a **feature pyramid** (FPN, Lin
-# et al., CVPR 2017): late, coarse, meaningful maps are enlarged and added to early, fine ones, at strides 4 to 64 px.
-# **FCOS** (Tian et al., ICCV 2019) lets every place of every map say: which class (focal loss, since nearly all places
-# are background), the distances $l,t,r,b$ to the box's sides, and how central it is,
+# So far boxes were given. A detector finds faces itself. Here each arm's ResNet34 carries a **feature pyramid** (FPN,
+# Lin et al., CVPR 2017): late, coarse, meaningful maps are enlarged and added to early, fine ones, at strides 4 to 64
+# px. **FCOS** (Tian et al., ICCV 2019) lets every place of every map say: which class (focal loss, since nearly all
+# places are background), the distances $l,t,r,b$ to the box's sides, and how central it is,
 # $\sqrt{\frac{\min(l,r)}{\max(l,r)}\cdot\frac{\min(t,b)}{\max(t,b)}}$, by which off-centre boxes lose score.
 #
 # A box finds a face if their **intersection over union** is large enough,
-# $\mathrm{IoU}=\lvert A\cap B\rvert/\lvert A\cup B\rvert$. Sorting boxes by score gives precision and recall as the score
-# falls; **AP** is the area below, in COCO's way at 101 recalls, averaged over IoU 0.50, 0.55, …, 0.95 and classes; AP50
-# is that at 0.50. For small faces, one pixel more or less moves the IoU far.
+# $\mathrm{IoU}=\lvert A\cap B\rvert/\lvert A\cup B\rvert$. Sorting boxes by score gives precision and recall as the
+# score falls; **AP** is the area below, in COCO's way at 101 recalls, averaged over IoU 0.50, 0.55, …, 0.95 and
+# classes; AP50 is that at 0.50. For small faces, one pixel more or less moves the IoU far.
 #
-# **What to look for.** AP far below AP50: faces are found, boxes are inexact. What is lost to *finding*, what to *naming*?
-# Which kind of error costs most AP (TIDE, Bolya et al., ECCV 2020)? A frequent kind need not be a costly one.
+# **What to look for.** AP far below AP50: faces are found, boxes are inexact. What is lost to *finding*, what to
+# *naming*? Which kind of error costs most AP (TIDE, Bolya et al., ECCV 2020)? A frequent kind need not be a costly one.
 
 # %%
 if DETECT:
@@ -648,8 +655,8 @@ if DETECT:
 # %% [markdown]
 # ## 16 The report
 #
-# Everything above and more, in one file that opens without network: every figure with its caption, the tables, versions,
-# commands. It shows faces of the dataset: do not publish it if the photographs may not be.
+# Everything above and more, in one file that opens without network: every figure with its caption, the tables,
+# versions, commands. It shows faces of the dataset: do not publish it if the photographs may not be.
 
 # %%
 report = mb.report(study)
@@ -659,16 +666,16 @@ report.report
 # ## 17 A photograph of your own
 #
 # `explain` takes any picture and any checkpoint: both arms stand beneath each other. Without boxes the whole picture is
-# taken for one face, so cut it close. A picture of the dataset, which is shown if you gave none, may be one that the arms
-# have learned from: it is an example, not a test.
+# taken for one face, so cut it close. A picture of the dataset, which is shown if you gave none, may be one that the
+# arms have learned from: it is an example, not a test.
 
 # %%
-example = study.root / study.images.query("faces > 0").sort_values("faces")["file"].iloc[0]
+picture = PHOTOGRAPH or study.root / study.images.query("faces > 0").sort_values("faces")["file"].iloc[0]
 answer = mb.explain(
     study.results,
-    images=[example if PHOTOGRAPH is None else PHOTOGRAPH],
+    images=[picture],
     method=["grad_cam", "integrated_gradients"],
-    annotations=study.root / "annotations" if PHOTOGRAPH is None else None,
+    annotations=None if PHOTOGRAPH else study.root / "annotations",
     out=Path(OUT) / "explained",
 )
 display(*(Image(Path(OUT) / "explained" / name) for name in answer["overlay"].unique()[:3]))
@@ -682,25 +689,26 @@ study.checkpoints()
 
 # %%
 if DETECT:
-    found = mb.Predictor(study.checkpoints().query("task == 'detect'")["path"].iloc[-1])(PHOTOGRAPH or example)
-    display(found.plot(PHOTOGRAPH or example))
+    predictor = mb.Predictor(study.checkpoints().query("task == 'detect'")["path"].iloc[-1])
+    display(predictor(picture).plot(open_picture(picture)))
 
 # %% [markdown]
 # ## 18 Limits, and responsible use
 #
-# - **Few faces.** The rarest class has a handful of test faces. Read the intervals; where there is none, there are too few
-#   photographs for one.
-# - **One source.** The photographs were collected from the web by a few people's choice. Other cameras, countries, light
-#   and masks are other data: figures do not carry over.
+# - **Few faces.** The rarest class has a handful of test faces. Read the intervals; where there is none, there are too
+#   few photographs for one.
+# - **One source.** The photographs were collected from the web by a few people's choice. Other cameras, countries,
+#   light and masks are other data: figures do not carry over.
 # - **Labels are opinions.** "Worn incorrectly" has no sharp border, and some labels are wrong (section 13).
-# - **Seeds.** One run of each arm compares two trained models, not two ways of training. `PRESET = "standard"` and above
-#   repeat the training.
+# - **Seeds.** One run of each arm compares two trained models, not two ways of training. `PRESET = "standard"` and
+#   above repeat the training.
 # - **Association is not cause** (section 11), a convincing map is not an explanation (section 12), and "no difference
 #   shown" is not "equal" (section 10).
 # - **The sample is drawn, not photographed.** It shows that the software works and nothing about people.
 #
 # **Use.** For study and research. The photographs show people who were not asked. Do not use the models to decide about
-# people: not to admit, fine, or watch them. Errors are not spread evenly over people, and nothing here measures over whom.
+# people: not to admit, fine, or watch them. Errors are not spread evenly over people, and nothing here measures over
+# whom.
 #
 # **To go on.** `PRESET = "standard"` for three runs of each arm; `SETTINGS = {"experiments.run": ["leakage"]}` to see
 # what a split by face would have promised; the labels of your own photographs in Pascal VOC format as `DATA`.
