@@ -30,8 +30,8 @@
 # %% [markdown]
 # ## 1 Setup and data
 #
-# This is the only cell to edit. The small preset gives a result within minutes on two CPU cores; the others take longer
-# and say more.
+# The next code cell is the only one to edit. `quick` gives a result within minutes on two CPU cores where photographs
+# are few; the others take longer and say more.
 #
 # | `PRESET` | input | epochs | runs of each arm |
 # | --- | --- | --- | --- |
@@ -66,7 +66,7 @@ import inspect
 from pathlib import Path
 
 import pandas as pd
-from IPython.display import Code, Image, display
+from IPython.display import Code, FileLink, Image, Markdown, display
 from PIL.Image import open as open_picture
 
 import maskbench as mb
@@ -101,6 +101,9 @@ study
 # %%
 audit = mb.audit(study)
 audit.tables["audit"]
+
+# %% [markdown]
+# Pairs of equal or nearly equal photographs (no rows: none were found), and the first faces as they were read:
 
 # %%
 audit.tables["duplicates"]
@@ -288,10 +291,10 @@ pd.DataFrame({"manual": layer_totals(layers), "torchvision": layer_totals(theirs
 # test side is not looked at.
 
 # %%
-pd.Series(study.config.train.model_dump(exclude={"augment"}), name="train").to_frame()
+pd.Series(study.config.train.model_dump(exclude={"augment"}), name="train").map(str).to_frame()
 
 # %%
-pd.Series(study.config.train.augment.model_dump(), name="augment").to_frame()
+pd.Series(study.config.train.augment.model_dump(), name="augment").map(str).to_frame()
 
 # %% [markdown]
 # ## 7 Training
@@ -302,7 +305,7 @@ pd.Series(study.config.train.augment.model_dump(), name="augment").to_frame()
 # to the same result, bit for bit.
 
 # %%
-mb.run(study, task="all" if DETECT else "classify")
+whole = mb.run(study, task="all" if DETECT else "classify")
 
 # %% [markdown]
 # **What healthy curves look like.** Both losses fall, the training loss often from above: it is measured on augmented
@@ -310,7 +313,8 @@ mb.run(study, task="all" if DETECT else "classify")
 #
 # **What is suspicious.** Validation loss that rises while training loss falls (overfitting). Best epochs at the very
 # end (not converged: more epochs would help). Accuracy far above macro-F1 (a rare class is being missed). A validation
-# loss below the training loss by much more than augmentation explains (leakage).
+# loss below the training loss by much more than augmentation explains (leakage). Epochs count from 0 in tables and from
+# 1 in figures.
 
 # %%
 training = mb.train(study)
@@ -435,7 +439,7 @@ comparison.show("reliability-*", "calibration-scores-*")
 # trained models; only several seeds say something about the arms.
 
 # %%
-comparison.summary["answers"]["comparison"]
+Markdown(comparison.summary["answers"]["comparison"])
 
 # %%
 comparison.tables["differences"][
@@ -457,7 +461,7 @@ comparison.show("comparison-*")
 # the gradient arrives at the input.
 
 # %%
-comparison.show("convergence-*", "best-epochs", "gradient-ratio", "loss-autocorrelation")
+comparison.show("convergence-*", "best-epochs*", "gradient-ratio*", "loss-autocorrelation*")
 
 # %% [markdown]
 # ## 11 Question 2: which properties of the data drive errors?
@@ -482,7 +486,7 @@ comparison.show("convergence-*", "best-epochs", "gradient-ratio", "loss-autocorr
 
 # %%
 factors = mb.factors(study)
-factors.summary["answers"]
+Markdown("\n\n".join(factors.summary["answers"].values()))
 
 # %%
 factors.tables["ranking"].query("rank <= 5")[
@@ -490,7 +494,7 @@ factors.tables["ranking"].query("rank <= 5")[
 ]
 
 # %%
-factors.show("error-*", "property-correlations")
+factors.show("error-*", "property-correlations*")
 
 # %% [markdown]
 # ### Interventions: from company to cause
@@ -538,15 +542,15 @@ interventions.show("interventions-*")
 
 # %%
 explanations = mb.explain(study)
-explanations.summary["answers"]["faithfulness"]
+Markdown("\n\n".join(explanations.summary["answers"]["faithfulness"]))
 
 # %%
-explanations.tables["faithfulness_summary"].query("measure in ['deletion', 'insertion', 'similarity_random']")[
-    ["arm", "label", "measure", "value", "low", "high", "better", "check", "reason"]
-]
+explanations.tables["faithfulness_summary"].query(
+    "measure in ['deletion', 'insertion', 'similarity_random']"
+).pivot_table(index="label", columns=["measure", "arm"], values="value", sort=False)
 
 # %%
-explanations.show("explained-faces", "faithfulness", "deletion-insertion")
+explanations.show("explained-faces*", "faithfulness*", "deletion-insertion*")
 
 # %% [markdown]
 # **Do they find mistakes?** The use of a map is to see when not to believe a model. So features of maps (where the
@@ -559,7 +563,8 @@ explanations.show("explained-faces", "faithfulness", "deletion-insertion")
 # that was shown. How many mistakes does it rest on?
 
 # %%
-explanations.summary["answers"]["question3"]
+question3 = explanations.summary["answers"]["question3"]
+Markdown("\n\n".join([question3["answer"], *question3["evidence"], question3["would_change"]]))
 
 # %%
 explanations.tables["mistake_gain"].query("metric == 'auc' and features == 'both'")[
@@ -615,13 +620,13 @@ explanations.tables["label_issues"].head(10)[["file", "label", "suggested", "qua
 # and apart in late ones? Filters of the first layer that look like noise have hardly moved from where they started.
 
 # %%
-explanations.summary["answers"]["representations"]
+Markdown("\n\n".join(explanations.summary["answers"]["representations"]))
 
 # %%
-explanations.show("embedding-*", "explained-variance", "cka", "probes", "depths")
+explanations.show("embedding-*", "explained-variance*", "cka*", "probes*", "depths*")
 
 # %%
-explanations.show("first-filters", "feature-maps-1")
+explanations.show("first-filters*", "feature-maps-1*")
 
 # %% [markdown]
 # ## 15 Whole photographs (optional: `DETECT = True`)
@@ -650,7 +655,7 @@ if DETECT:
         ]
     )
     display(mb.detect_factors(study).tables["losses"])
-    detection.show("detect*", "missed-*", "misplaced-*", "badly-placed-*")
+    detection.show("detector-training", "detection-*", "missed-error-rates", "badly-placed-*")
 
 # %% [markdown]
 # ## 16 The report
@@ -659,8 +664,7 @@ if DETECT:
 # versions, commands. It shows faces of the dataset: do not publish it if the photographs may not be.
 
 # %%
-report = mb.report(study)
-report.report
+FileLink(mb.report(study).report)
 
 # %% [markdown]
 # ## 17 A photograph of your own
@@ -679,7 +683,7 @@ answer = mb.explain(
     out=Path(OUT) / "explained",
 )
 display(*(Image(Path(OUT) / "explained" / name) for name in answer["overlay"].unique()[:3]))
-answer
+answer[["face", "arm", "predicted", "prob_predicted"]]
 
 # %% [markdown]
 # With detectors, `Predictor` finds the faces itself:
@@ -695,11 +699,11 @@ if DETECT:
 # %% [markdown]
 # ## 18 Limits, and responsible use
 #
-# - **Few faces.** The rarest class has a handful of test faces. Read the intervals; where there is none, there are too
-#   few photographs for one.
-# - **One source.** The photographs were collected from the web by a few people's choice. Other cameras, countries,
-#   light and masks are other data: figures do not carry over.
-# - **Labels are opinions.** "Worn incorrectly" has no sharp border, and some labels are wrong (section 13).
+# - **Few faces.** Look how many test faces the rarest class has, and in how many photographs. Read the intervals; where
+#   there is none, there are too few photographs for one.
+# - **One source.** All photographs come from one collection. Other cameras, countries, light and masks are other data:
+#   figures do not carry over.
+# - **Labels are opinions.** "Worn incorrectly" has no sharp border; section 13 says which labels deserve a second look.
 # - **Seeds.** One run of each arm compares two trained models, not two ways of training. `PRESET = "standard"` and
 #   above repeat the training.
 # - **Association is not cause** (section 11), a convincing map is not an explanation (section 12), and "no difference
@@ -707,8 +711,8 @@ if DETECT:
 # - **The sample is drawn, not photographed.** It shows that the software works and nothing about people.
 #
 # **Use.** For study and research. The photographs show people who were not asked. Do not use the models to decide about
-# people: not to admit, fine, or watch them. Errors are not spread evenly over people, and nothing here measures over
-# whom.
+# people: not to admit, fine, or watch them. Errors need not be spread evenly over people, and nothing here measures
+# over whom.
 #
 # **To go on.** `PRESET = "standard"` for three runs of each arm; `SETTINGS = {"experiments.run": ["leakage"]}` to see
 # what a split by face would have promised; the labels of your own photographs in Pascal VOC format as `DATA`.
