@@ -74,7 +74,7 @@ from maskbench.models.layers import layer_table, layer_totals
 from maskbench.models.resnet34 import BasicBlock
 
 pd.options.display.max_rows, pd.options.display.max_columns = 40, 20
-pd.options.display.max_colwidth, pd.options.display.precision = 90, 3
+pd.options.display.max_colwidth, pd.options.display.float_format = 90, "{:.6g}".format
 
 # %% [markdown]
 # `mb.find_dataset` takes the dataset that was added to a Kaggle notebook (below `/kaggle/input`); else the public
@@ -334,7 +334,7 @@ training.show("loss", "metrics-val", "class-f1-val")
 # $\lVert\Delta w\rVert/\lVert w\rVert$: how far one step moves the weights, relative to their size. Healthy: norms of
 # the same order over depth, ratios around $10^{-3}$. Suspicious: norms that fall by orders of magnitude towards the
 # input (vanishing), columns that flash (unstable steps), a layer whose ratio is 0 (it does not learn). The shortcut's
-# "1" of section 5 is why early layers get any gradient at all.
+# "1" of section 5 is what keeps early layers within the gradient's reach.
 
 # %%
 training.show("step-loss", "gradient-depth", "gradient-time", "update-ratio")
@@ -647,15 +647,14 @@ explanations.show("first-filters*", "feature-maps-1*")
 
 # %%
 if DETECT:
-    display(mb.detect_train(study))
     detection = mb.detect_evaluate(study)
-    display(
-        detection.tables["detection_metrics"].query("band == 'all' and metric in ['ap', 'ap50', 'ap75']")[
-            ["arm", "pipeline", "metric", "class_name", "value", "low", "high", "faces", "reason"]
-        ]
-    )
-    display(mb.detect_factors(study).tables["losses"])
     detection.show("detector-training", "detection-*", "missed-error-rates", "badly-placed-*")
+    display(
+        detection.tables["detection_metrics"].query(
+            "band == 'all' and metric in ['ap', 'ap50'] and class_name in ['', 'any face']"
+        )[["arm", "pipeline", "metric", "class_name", "value", "low", "high", "faces"]]
+    )
+    display(mb.detect_factors(study).tables["losses"][["arm", "pipeline", "outcome", "count", "share", "low", "high"]])
 
 # %% [markdown]
 # ## 16 The report
@@ -715,4 +714,5 @@ if DETECT:
 # over whom.
 #
 # **To go on.** `PRESET = "standard"` for three runs of each arm; `SETTINGS = {"experiments.run": ["leakage"]}` to see
-# what a split by face would have promised; the labels of your own photographs in Pascal VOC format as `DATA`.
+# what a split by face would have promised (in the report); the labels of your own photographs in Pascal VOC format as
+# `DATA`.
