@@ -547,7 +547,7 @@ Markdown("\n\n".join(explanations.summary["answers"]["faithfulness"]))
 # %%
 explanations.tables["faithfulness_summary"].query(
     "measure in ['deletion', 'insertion', 'similarity_random']"
-).pivot_table(index="label", columns=["measure", "arm"], values="value", sort=False)
+).pivot_table(index="label", columns=["arm", "measure"], values="value", sort=False)
 
 # %%
 explanations.show("explained-faces*", "faithfulness*", "deletion-insertion*")
