@@ -251,6 +251,7 @@ def compare(
     out: PathLike = ...,
     settings: Mapping[str, Any] | None = ...,
     notify: Notify | None = ...,
+    progress: Progress | None = ...,
 ) -> StageResult: ...
 def compare(
     sources: Study | Sequence[PathLike],
@@ -259,6 +260,7 @@ def compare(
     out: PathLike = ".",
     settings: Mapping[str, Any] | None = None,
     notify: Notify | None = None,
+    progress: Progress | None = None,
 ) -> StageResult:
     """Compare arms: those of a study, or those of saved runs and files of predictions; no model is run.
 
@@ -269,6 +271,7 @@ def compare(
         out: folder that holds results/ and plots/.
         settings: fields of the configuration, e.g. `{"compare.resamples": 2000}`.
         notify: receives the answer.
+        progress: makes bars.
 
     Raises:
         RunError: a source has no predictions, sources differ in their classes, or a run stands where this would go.
@@ -279,7 +282,8 @@ def compare(
 
     config = make_config("quick", nested(settings), {"name": name})
     folders = RunDir.named(config.name, Path(out))
-    compare_sources([Path(source) for source in sources], folders, config, notify or _silent)
+    paths = [Path(source) for source in sources]
+    compare_sources(paths, folders, config, notify or _silent, progress or _no_bars)
     return StageResult("comparison", folders.results, folders.plots, None, lambda: True)
 
 

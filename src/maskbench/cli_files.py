@@ -139,7 +139,10 @@ def _register_compare(app: typer.Typer) -> None:
         from maskbench.options import parse_settings
 
         with messages_to_stderr(as_json):
-            found = api.compare(results, name=name, out=out, settings=parse_settings(setting), notify=say)
+            found = api.compare(
+                results, name=name, out=out, settings=parse_settings(setting), notify=say,
+                progress=progress(is_watched()),
+            )  # fmt: skip
         if as_json:
             print_json({"name": name, "report": str(found.report), **stage_json(found)})
         else:

@@ -34,6 +34,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "detect-evaluate": ("detection",),
     "detect-factors": ("detection",),
 }
+#: Beginnings of the names of those figures of detection that belong to the stage; all others belong to detect-evaluate.
+_DETECTION = {"detect-train": ("detector-",), "detect-factors": ("detection-losses", "missed-", "misplaced-")}
 #: JSON files that say how far the work is, not what was found.
 _BOOKKEEPING = frozenset({MANIFEST, EARLIER, "job.json", "request.json", "run.json"})
 _REPORT = "report.html"
@@ -148,7 +150,8 @@ class StageResult:
             there = sorted(path.stem for path in self.plots.glob("*.json"))
             chosen = (*dict.fromkeys(known), *(section for section in there if section not in known))
         listings = [self.plots / f"{section}.json" for section in chosen]
-        return [entry for path in listings if path.is_file() for entry in read_json(path)]
+        listed = [entry for path in listings if path.is_file() for entry in read_json(path)]
+        return [entry for entry in listed if chosen != ("detection",) or _is_of(self.name, entry["name"])]
 
     def __repr__(self) -> str:
         return f"<{self.name}: {len(self.tables)} tables, {len(self.figures)} figures in {self.folder}>"
@@ -164,6 +167,12 @@ class StageResult:
             if names
         )
         return f"<div><b>{self.name}</b>: <code>{html.escape(str(self.folder))}</code><table>{rows}</table></div>"
+
+
+def _is_of(stage: str, figure: str) -> bool:
+    """Whether a figure of detection belongs to a stage."""
+    home = next((name for name, starts in _DETECTION.items() if figure.startswith(starts)), "detect-evaluate")
+    return stage == home
 
 
 def _read_table(path: Path) -> pd.DataFrame:

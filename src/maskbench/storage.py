@@ -15,11 +15,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @contextmanager
@@ -110,6 +111,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], ids: Sequence[s
     Raises:
         OSError: it cannot be written; an existing file survives.
     """
+    import numpy as np
     from safetensors.numpy import save_file
 
     with atomic_path(path) as temporary:

@@ -10,6 +10,7 @@ from maskbench.comparison.bootstrap import draw_metrics
 from maskbench.comparison.paired import difference_table, seeds_table, summary_table
 from maskbench.comparison.paired_tests import paired_tests_table
 from maskbench.comparison.runs import Runs
+from maskbench.steps import Progress, in_steps
 
 
 def compare_arms(
@@ -22,6 +23,7 @@ def compare_arms(
     alpha: float = 0.05,
     draw_seeds: bool = True,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Compare the arms of saved predictions over all their seeds.
 
@@ -34,6 +36,7 @@ def compare_arms(
         alpha: level of verdicts; intervals have confidence 1 - alpha.
         draw_seeds: with two seeds or more, intervals also cover the choice of seeds.
         seed: of draws and swaps.
+        progress: called with tables done and in all.
 
     Returns:
         `seeds`, `summary`, `differences`, `tests`: see `schemas.comparison.COMPARISON_TABLES`.
@@ -42,11 +45,14 @@ def compare_arms(
         ValueError: see `Runs.of` and `difference_table`.
     """
     draws = draw_metrics(Runs.of(predictions, classes, split), seed=seed, resamples=resamples)
-    return {
-        "seeds": seeds_table(draws.runs),
-        "summary": summary_table(draws, confidence=1 - alpha, draw_seeds=draw_seeds),
-        "differences": difference_table(
-            draws, permutations=permutations, seed=seed, alpha=alpha, draw_seeds=draw_seeds
-        ),
-        "tests": paired_tests_table(draws),
-    }
+    return in_steps(
+        progress,
+        {
+            "seeds": lambda: seeds_table(draws.runs),
+            "summary": lambda: summary_table(draws, confidence=1 - alpha, draw_seeds=draw_seeds),
+            "differences": lambda: difference_table(
+                draws, permutations=permutations, seed=seed, alpha=alpha, draw_seeds=draw_seeds
+            ),
+            "tests": lambda: paired_tests_table(draws),
+        },
+    )

@@ -19,6 +19,7 @@ from maskbench.comparison.error_rates import error_effects, error_rates
 from maskbench.comparison.face_errors import join_properties, property_labels
 from maskbench.comparison.odds import odds_table
 from maskbench.schemas.factors import FACTOR_RANKING
+from maskbench.steps import Progress, in_steps
 
 _MEASURES = ("effect", "log_odds", "importance")
 _NAMED = 2
@@ -77,6 +78,7 @@ def explain_errors(
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> FactorTables:
     """All tables of the observational part, for every arm.
 
@@ -92,25 +94,30 @@ def explain_errors(
         resamples: of photographs, for every bootstrap interval.
         confidence: of every interval, in (0, 1).
         seed: of all random draws.
+        progress: called with steps done and in all.
 
     Raises:
         ValueError: see `join_properties`, `face_errors`, and the functions that make the tables.
     """
     joined = join_properties(predictions, properties, training, split=split)
-    effects = error_effects(joined, names, resamples=resamples, confidence=confidence, seed=seed)
-    odds = odds_table(joined, names, confidence=confidence)
-    model = error_model(
-        joined, names, folds=folds, repeats=repeats, resamples=resamples, confidence=confidence, seed=seed
+    drawn: dict[str, Any] = {"resamples": resamples, "confidence": confidence, "seed": seed}
+    found: dict[str, Any] = in_steps(
+        progress,
+        {
+            "rates": lambda: error_rates(joined, names, bins=bins, confidence=confidence),
+            "effects": lambda: error_effects(joined, names, **drawn),
+            "odds": lambda: odds_table(joined, names, confidence=confidence),
+            "correlations": lambda: property_correlations(joined, names),
+            "model": lambda: error_model(joined, names, folds=folds, repeats=repeats, **drawn),
+        },
     )
+    model = found.pop("model")
     return FactorTables(
-        rates=error_rates(joined, names, bins=bins, confidence=confidence),
-        effects=effects,
-        odds=odds,
-        correlations=property_correlations(joined, names),
+        **found,
         skill=model.skill,
         importance=model.importance,
         dependence=model.dependence,
-        ranking=rank_factors(effects, odds, model.importance),
+        ranking=rank_factors(found["effects"], found["odds"], model.importance),
     )
 
 

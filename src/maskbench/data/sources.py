@@ -42,7 +42,12 @@ class DatasetError(ValueError):
 
 
 def locate_dataset(
-    source: str, *, sample_params: Mapping[str, Any], cache: Path, notify: Callable[[str], None]
+    source: str,
+    *,
+    sample_params: Mapping[str, Any],
+    cache: Path,
+    notify: Callable[[str], None],
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """The folder of a dataset; downloads or draws it when it is not there yet.
 
@@ -51,6 +56,7 @@ def locate_dataset(
         sample_params: parameters of the sample.
         cache: where samples are kept.
         notify: told, in one line, about anything that takes time.
+        progress: called with photographs of the sample drawn and in all.
 
     Returns:
         A folder that holds `images` and `annotations`.
@@ -62,7 +68,7 @@ def locate_dataset(
     if source == "kaggle":
         return _kaggle(notify)
     if source == "sample":
-        return _sample(sample_params, cache, notify)
+        return _sample(sample_params, cache, notify, progress)
     return dataset_folder(Path(source).expanduser())
 
 
@@ -152,7 +158,12 @@ def _holds_dataset(folder: Path) -> bool:
     return all((folder / name).is_dir() for name in FOLDERS)
 
 
-def _sample(values: Mapping[str, Any], cache: Path, notify: Callable[[str], None]) -> Path:
+def _sample(
+    values: Mapping[str, Any],
+    cache: Path,
+    notify: Callable[[str], None],
+    progress: Callable[[int, int], None] | None,
+) -> Path:
     """The sample of these parameters, drawn once.
 
     A lock lets one process draw while others wait. The generator gives the folder its name when it is
@@ -171,7 +182,7 @@ def _sample(values: Mapping[str, Any], cache: Path, notify: Callable[[str], None
             notify(f"drawing the built-in sample ({params.images} photographs) into {folder}")
             if folder.exists():  # left by a person or a damaged disk, never by this function
                 shutil.rmtree(folder)
-            generate_sample(folder, params)
+            generate_sample(folder, params, progress=progress)
     except OSError as error:
         raise DatasetError(f"{folder}: the sample cannot be written ({error.strerror or error})") from error
     return folder

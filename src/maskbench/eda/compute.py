@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +16,7 @@ from maskbench.eda.bootstrap import draw_resamples
 from maskbench.eda.classes import class_balance, class_cooccurrence, class_measures, counts_per_photograph
 from maskbench.eda.spatial import heatmaps, image_coverage
 from maskbench.eda.statistics import box_summary, box_table, faces_per_image, image_kinds, image_summary
+from maskbench.steps import Progress, in_steps
 
 #: Name of each table (and of its file) and its schema.
 EDA_TABLES: dict[str, pa.DataFrameSchema] = {
@@ -35,7 +36,12 @@ EDA_TABLES: dict[str, pa.DataFrameSchema] = {
 
 
 def compute_eda(
-    images: pd.DataFrame, faces: pd.DataFrame, classes: Sequence[str], config: EdaConfig, seed: int
+    images: pd.DataFrame,
+    faces: pd.DataFrame,
+    classes: Sequence[str],
+    config: EdaConfig,
+    seed: int,
+    progress: Progress | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Describe a dataset.
 
@@ -45,6 +51,7 @@ def compute_eda(
         classes: class order, at least two.
         config: resamples, confidence, grid.
         seed: of the resamples; equal inputs and seeds give equal tables.
+        progress: called with tables done and in all.
 
     Returns:
         The tables of `EDA_TABLES`, validated, in that order.
@@ -59,20 +66,21 @@ def compute_eda(
     resamples = draw_resamples(images["image_id"], config.bootstrap, config.confidence, seed)
     counts = counts_per_photograph(faces, classes, resamples)
     coverage, boxes = image_coverage(images, faces), box_table(faces)
-    tables = {
-        "image_summary": image_summary(images, coverage, resamples),
-        "image_kinds": image_kinds(images),
-        "image_coverage": coverage,
-        "faces_per_image": faces_per_image(images),
-        "class_balance": class_balance(counts, classes, resamples),
-        "class_measures": class_measures(counts, classes, resamples),
-        "class_cooccurrence": class_cooccurrence(counts, classes),
-        "class_bands": class_bands(boxes, classes, resamples),
-        "boxes": boxes,
-        "box_summary": box_summary(boxes, classes, resamples),
-        "tests": association_tests(boxes, classes, resamples),
-        "heatmaps": heatmaps(faces, classes, config.heatmap_cells),
+    steps: dict[str, Callable[[], pd.DataFrame]] = {
+        "image_summary": lambda: image_summary(images, coverage, resamples),
+        "image_kinds": lambda: image_kinds(images),
+        "image_coverage": lambda: coverage,
+        "faces_per_image": lambda: faces_per_image(images),
+        "class_balance": lambda: class_balance(counts, classes, resamples),
+        "class_measures": lambda: class_measures(counts, classes, resamples),
+        "class_cooccurrence": lambda: class_cooccurrence(counts, classes),
+        "class_bands": lambda: class_bands(boxes, classes, resamples),
+        "boxes": lambda: boxes,
+        "box_summary": lambda: box_summary(boxes, classes, resamples),
+        "tests": lambda: association_tests(boxes, classes, resamples),
+        "heatmaps": lambda: heatmaps(faces, classes, config.heatmap_cells),
     }
+    tables = in_steps(progress, steps)
     return {name: schemas.validate(tables[name], schema) for name, schema in EDA_TABLES.items()}
 
 

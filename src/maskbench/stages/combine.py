@@ -35,9 +35,12 @@ from maskbench.stages.compare import (
 )
 from maskbench.stages.factors import settings, write_factors
 from maskbench.stages.sources import Source, read_sources
+from maskbench.steps import Progress
 from maskbench.storage import read_json, write_text
 
 REPORT = "report.html"
+#: Given a title, returns a callback for (done, total), or None.
+Bars = Callable[[str], Progress | None]
 #: Tables of finished stages that are taken over with the arms renamed, by folder.
 SAVED = {
     "intervene": {"curves": INTERVENTION_CURVES, "ranking": INTERVENTION_RANKING},
@@ -50,7 +53,13 @@ SAVED = {
 }
 
 
-def compare_sources(paths: Sequence[Path], folders: RunDir, config: Config, notify: Callable[[str], None]) -> Path:
+def compare_sources(
+    paths: Sequence[Path],
+    folders: RunDir,
+    config: Config,
+    notify: Callable[[str], None],
+    progress: Bars = lambda title: None,
+) -> Path:
     """Compare the arms of all sources; leaves tables, figures and a report.
 
     Args:
@@ -58,6 +67,7 @@ def compare_sources(paths: Sequence[Path], folders: RunDir, config: Config, noti
         folders: where the comparison goes; an earlier comparison there is replaced.
         config: draws, level, bins.
         notify: receives the answer.
+        progress: given a title, returns a callback for (done, total); None hides progress.
 
     Returns:
         The report.
@@ -69,10 +79,10 @@ def compare_sources(paths: Sequence[Path], folders: RunDir, config: Config, noti
         raise RunError(f"{folders.results}: holds a run; choose another --name for the comparison")
     sources = read_sources(paths)
     with _beside(folders) as work:
-        answer = _compare(sources, work, config)
-        _explain(sources, work, config)
+        answer = _compare(sources, work, config, progress)
+        _explain(sources, work, config, progress)
         _take_over(sources, work)
-        _draw(sources, work, config)
+        _draw(sources, work, config, progress)
         questions = [question1(work.stage("compare"), work.results), question2(work.results)]
         shown = [question for question in questions if question is not None]
         report = build_comparison(config.name, [str(path) for path in paths], shown, read_pictures(work.plots))
@@ -111,10 +121,10 @@ def _arms(sources: Sequence[Source]) -> list[str]:
     return [str(arm) for source in sources for arm in dict.fromkeys(source.predictions["arm"])]
 
 
-def _compare(sources: Sequence[Source], folders: RunDir, config: Config) -> str:
+def _compare(sources: Sequence[Source], folders: RunDir, config: Config, progress: Bars) -> str:
     """Question 1; returns its answer."""
     predictions = pd.concat([source.predictions for source in sources], ignore_index=True)
-    tables = compare_predictions(predictions, sources[0].classes, config.compare, config.split.seed)
+    tables = compare_predictions(predictions, sources[0].classes, config.compare, config.split.seed, progress)
     trainings = [training for source in sources for training in source.trainings()]
     words: list[str] = []
     if trainings:
@@ -130,7 +140,7 @@ def _compare(sources: Sequence[Source], folders: RunDir, config: Config) -> str:
     return answer
 
 
-def _explain(sources: Sequence[Source], folders: RunDir, config: Config) -> None:
+def _explain(sources: Sequence[Source], folders: RunDir, config: Config, progress: Bars) -> None:
     """Question 2 for all sources whose faces have known properties: their own run's, or those of another source."""
     known = [read_table(path, PROPERTIES) for source in sources if (path := source.file("factors", "properties"))]
     found: list[FactorTables] = []
@@ -145,7 +155,8 @@ def _explain(sources: Sequence[Source], folders: RunDir, config: Config) -> None
         if numbered:
             table = read_table(numbered, RUN_TRAINING_PROPERTIES)
             training = {int(str(seed)): part.drop(columns="seed") for seed, part in table.groupby("seed")}
-        found.append(explain_errors(source.predictions, properties, training, **settings(config)))
+        show = progress(f"errors and properties, {source.path.name}")
+        found.append(explain_errors(source.predictions, properties, training, **settings(config), progress=show))
     if found:
         write_factors(folders.stage("factors"), _stacked(found), {})
 
@@ -169,11 +180,12 @@ def _take_over(sources: Sequence[Source], folders: RunDir) -> None:
                 write_table(path, schemas.concat_tables(parts), schema, csv=True)
 
 
-def _draw(sources: Sequence[Source], folders: RunDir, config: Config) -> None:
+def _draw(sources: Sequence[Source], folders: RunDir, config: Config, progress: Bars) -> None:
     trainings = [training for source in sources for training in source.trainings()]
     epochs = read_trainings(trainings, "epochs", schemas.EPOCHS) if trainings else None
     arms, classes = _arms(sources), sources[0].classes
     drawn = comparison_drawings(folders.stage("compare"), epochs, classes, arms)
     drawn |= experiment_drawings(folders.results, arms)
     for section, drawings in drawn.items():
-        save_section(folders.plots, section, drawings, dpi=config.report.dpi)
+        show = progress(f"figures of {section}")
+        save_section(folders.plots, section, drawings, dpi=config.report.dpi, progress=show)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from maskbench.schemas.convergence import (
 )
 from maskbench.stages.context import Context
 from maskbench.stages.training import make_jobs
+from maskbench.steps import Progress, in_steps
 from maskbench.storage import read_json, write_json
 
 #: Tables of calibration, by file name.
@@ -75,7 +76,7 @@ def compare(context: Context) -> list[Path]:
     """Compare the arms over all their runs, and answer question 1."""
     predictions = context.table("evaluate", "predictions", schemas.PREDICTIONS)
     config, seed = context.config.compare, context.config.split.seed
-    tables = compare_predictions(predictions, context.classes(), config, seed)
+    tables = compare_predictions(predictions, context.classes(), config, seed, context.progress)
     jobs = make_jobs(context, context.folders.stage("train"), context.config, None)
     tables |= convergence_tables([(job.folder, job.arm.name) for job in jobs])
     answer = {
@@ -87,7 +88,11 @@ def compare(context: Context) -> list[Path]:
 
 
 def compare_predictions(
-    predictions: pd.DataFrame, classes: tuple[str, ...], config: CompareConfig, seed: int
+    predictions: pd.DataFrame,
+    classes: tuple[str, ...],
+    config: CompareConfig,
+    seed: int,
+    progress: Callable[[str], Progress | None] = lambda title: None,
 ) -> dict[str, pd.DataFrame]:
     """Tables of the comparison of arms and of their calibration.
 
@@ -96,6 +101,7 @@ def compare_predictions(
         classes: class order.
         config: draws, level, bins.
         seed: of draws and swaps.
+        progress: given a title, returns a callback for tables done and in all; None hides progress.
     """
     tables = compare_arms(
         predictions,
@@ -104,19 +110,23 @@ def compare_predictions(
         permutations=config.permutations,
         alpha=config.alpha,
         seed=seed,
+        progress=progress("comparison"),
     )
     drawn: dict[str, Any] = {
         "seed": seed,
         "resamples": min(config.resamples, config.calibration_resamples),
         "confidence": 1 - config.alpha,
     }
-    temperatures = temperature_table(predictions, classes, **drawn)
     binned = drawn | {"pooled": True, "bins": config.bins}
-    return tables | {
-        "temperatures": temperatures,
-        "calibration": calibration_table(predictions, temperatures, classes, **binned),
-        "reliability": reliability_table(predictions, temperatures, classes, **binned),
-    }
+    temperatures = temperature_table(predictions, classes, **drawn)
+    calibration = in_steps(
+        progress("calibration"),
+        {
+            "calibration": lambda: calibration_table(predictions, temperatures, classes, **binned),
+            "reliability": lambda: reliability_table(predictions, temperatures, classes, **binned),
+        },
+    )
+    return tables | {"temperatures": temperatures} | calibration
 
 
 def convergence_tables(trainings: Sequence[Training]) -> dict[str, pd.DataFrame]:

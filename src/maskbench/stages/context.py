@@ -70,6 +70,7 @@ def dataset_root(context: Context) -> Path:
         sample_params=context.config.data.sample,
         cache=cache_folder(),
         notify=context.notify,
+        progress=context.progress("sample"),
     )
 
 

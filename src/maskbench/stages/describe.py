@@ -55,7 +55,10 @@ def eda(context: Context) -> list[Path]:
     folder, classes = context.folders.stage("eda"), context.classes()
     images = context.table("audit", "images", schemas.IMAGES)
     faces = context.table("audit", "faces", schemas.FACES)
-    tables = compute_eda(images, faces, classes, context.config.eda, seed=context.config.split.seed)
+    tables = compute_eda(
+        images, faces, classes, context.config.eda, seed=context.config.split.seed,
+        progress=context.progress("tables"),
+    )  # fmt: skip
     written: list[Path] = write_eda(tables, folder)
     crops = face_crops(context, images, faces)
     position = {face_id: index for index, face_id in enumerate(crops.face_ids)}

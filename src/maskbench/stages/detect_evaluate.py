@@ -106,7 +106,10 @@ def _measure(
     config, chosen = context.config.detections, []
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in ("curves", "confusion", "errors", "found")}
     measured: dict[int, list[Any]] = {}
-    for system in _systems(context, detections, "test"):
+    systems, show = _systems(context, detections, "test"), context.progress("measures")
+    for done, system in enumerate(systems):
+        if show:
+            show(done, len(systems))
         seen = _detected(context, detections, system)
         asked = best_score_threshold(_detected(context, detections, _on(system, "val")))
         score = asked.min_score if np.isfinite(asked.min_score) else 0.5
@@ -121,6 +124,8 @@ def _measure(
         parts["confusion"].append(confusion_table(seen, score))
         parts["errors"].append(errors_table(seen, score))
         parts["found"].append(found_faces_table(seen, score))
+    if show:
+        show(len(systems), len(systems))
     every = [one for group in measured.values() for one in group]
     differences = [differences_table(group, confidence=config.confidence) for group in measured.values()]
     return {

@@ -34,6 +34,8 @@ def detect_factors(context: Context) -> list[Path]:
         written += [folder / f"{name}.parquet", folder / f"{name}.csv"]
     for name, faces in (("missed", missed_faces(found)), ("misplaced", misplaced_faces(found))):
         if len(faces):
-            explained = explain_errors(faces, properties, training, **settings(config))
+            explained = explain_errors(
+                faces, properties, training, **settings(config), progress=context.progress(f"{name} faces")
+            )
             written += write_factors(folder / name, explained, {})
     return written

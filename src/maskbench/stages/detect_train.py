@@ -7,6 +7,7 @@ from pathlib import Path
 
 from maskbench.rundir import RunError
 from maskbench.stages.context import Context
+from maskbench.stages.detect_jobs import study_photographs
 from maskbench.stages.engines import run_jobs
 from maskbench.stages.jobs import Job, outputs, prepare
 from maskbench.stages.training import Pretrained, make_jobs, resolve_pretrained
@@ -19,7 +20,10 @@ _SHARED = ("classes", "preprocess", "execution", "protocol", "split_id", "init_s
 def detect_train(context: Context) -> list[Path]:
     """Train the detector of every arm with every seed; finished ones are kept, interrupted ones continued."""
     jobs = detector_jobs(context, resolve_pretrained(context, "detect-train"))
-    run_jobs([job for job in jobs if prepare(job)], context.engine, context.notify, context.interactive)
+    wanted = [job for job in jobs if prepare(job)]
+    if wanted:  # decoded here, under a bar, and not by every job
+        study_photographs(context)
+    run_jobs(wanted, context.engine, context.notify, context.interactive)
     return [*(path for job in jobs for path in outputs(job)), _write_protocol(context, jobs)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from maskbench.stages.engines import run_jobs
 from maskbench.stages.jobs import Job, prepare
 from maskbench.stages.results import predict_run
 from maskbench.stages.training import Pretrained, make_jobs, resolve_pretrained
+from maskbench.steps import in_steps
 from maskbench.storage import read_json
 
 
@@ -121,14 +123,20 @@ def experiments(context: Context) -> list[Path]:
     if wanted:
         context.notify(f"experiments: {len(wanted)} trainings")
     run_jobs([job for job in wanted if prepare(job)], context.engine, context.notify, context.interactive)
-    runs, predictions, known = [], [], dict[Path, pd.DataFrame]()  # several experiments share the study's own runs
+
+    def predict(job: Job) -> pd.DataFrame:
+        found = predict_run(job, context)
+        context.notify(f"predicted with {job}")
+        return found
+
+    # Several experiments share the study's own runs.
+    steps = {str(job): partial(predict, job) for group in jobs.values() for job in group}
+    known = in_steps(context.progress("predictions"), steps)
+    runs, predictions = [], []
     for variant in chosen:
         for job in jobs[variant.experiment + "/" + variant.level]:
             runs.append(_run(variant, job))
-            if job.folder not in known:
-                known[job.folder] = predict_run(job, context)
-                context.notify(f"predicted with {job}")
-            predictions.append(_labelled(variant, known[job.folder]))
+            predictions.append(_labelled(variant, known[str(job)]))
     table = pd.DataFrame(runs, columns=list(VARIANT_RUNS.columns))
     return _write(context, table, _stacked(predictions))
 

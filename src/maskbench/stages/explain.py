@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from maskbench.stages.context import Context, dataset_root
 from maskbench.stages.inside import Look, Study, initial_features, look_inside
 from maskbench.stages.jobs import split_of_run
 from maskbench.stages.pictures import write_pictures
+from maskbench.steps import in_steps
 from maskbench.storage import read_json, write_json
 
 #: Tables without a CSV beside them: a row per face, method and measure.
@@ -42,8 +43,14 @@ def explain(context: Context) -> list[Path]:
         looks += look_inside(study, seed, true_masks(context))
         context.notify(f"looked inside the models of run {seed}")
     answers: dict[str, Any] = {}
-    tables = _trust(context, looks, answers) | _mistakes(context, study, looks, answers)
-    tables |= _representations(context, looks, answers) | _failures(context, study, looks, answers)
+    steps: dict[str, Callable[[], Tables]] = {
+        "trust": lambda: _trust(context, looks, answers),
+        "mistakes": lambda: _mistakes(context, study, looks, answers),
+        "representations": lambda: _representations(context, looks, answers),
+        "failures": lambda: _failures(context, study, looks, answers),
+    }
+    parts = in_steps(context.progress("what was seen"), steps)
+    tables: Tables = {name: table for part in parts.values() for name, table in part.items()}
     written = []
     for name, (table, schema) in tables.items():
         path, csv = folder / f"{name}.parquet", name not in LONG

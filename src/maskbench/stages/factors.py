@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from maskbench.schemas import write_table
 from maskbench.schemas.factors import FACTOR_TABLES, PROPERTIES, RUN_TRAINING_PROPERTIES
 from maskbench.stages.context import Context, face_crops
 from maskbench.stages.jobs import split_of_run
+from maskbench.steps import in_steps
 from maskbench.storage import write_json
 
 
@@ -25,7 +27,9 @@ def factors(context: Context) -> list[Path]:
     folder, config = context.folders.stage("factors"), context.config
     predictions = context.table("evaluate", "predictions", schemas.PREDICTIONS)
     properties, training = study_properties(context)
-    found = explain_errors(predictions, properties, training, **settings(config))
+    found = explain_errors(
+        predictions, properties, training, **settings(config), progress=context.progress("errors and properties")
+    )
     numbered = pd.concat([table.assign(seed=seed) for seed, table in training.items()], ignore_index=True)
     tables = {
         "properties": (properties, PROPERTIES),
@@ -40,11 +44,13 @@ def study_properties(context: Context) -> tuple[pd.DataFrame, dict[int, pd.DataF
     faces = context.table("audit", "faces", schemas.FACES)
     crops = face_crops(context, images, faces)
     thumbnails = face_thumbnails(crops, faces)
-    training = {
-        seed: training_properties(thumbnails, images, faces, split_of_run(context, seed))
+    steps: dict[str, Callable[[], pd.DataFrame]] = {
+        str(seed): partial(training_properties, thumbnails, images, faces, split_of_run(context, seed))
         for seed in context.config.seeds.numbers()
     }
-    return face_properties(crops, faces, context.config.faces.margin), training
+    steps["faces"] = lambda: face_properties(crops, faces, context.config.faces.margin)
+    found = in_steps(context.progress("properties of faces"), steps)
+    return found.pop("faces"), {int(seed): table for seed, table in found.items()}
 
 
 def settings(config: Config) -> dict[str, Any]:

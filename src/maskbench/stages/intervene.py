@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from maskbench.schemas.interventions import INTERVENED, INTERVENTION_CURVES, INT
 from maskbench.stages.context import Context, face_crops
 from maskbench.stages.jobs import split_of_run
 from maskbench.stages.training import make_jobs
+from maskbench.steps import in_steps
 
 
 def intervene(context: Context) -> list[Path]:
@@ -24,9 +26,9 @@ def intervene(context: Context) -> list[Path]:
         return []
     folder, config = context.folders.stage("intervene"), context.config
     table = _intervened(context)
-    curves = intervention_curves(
-        table, context.classes(), seed=config.split.seed, resamples=config.interventions.resamples
-    )
+    show = context.progress("curves")
+    drawn: dict[str, Any] = {"seed": config.split.seed, "resamples": config.interventions.resamples}
+    curves = in_steps(show, {"curves": lambda: intervention_curves(table, context.classes(), **drawn)})["curves"]
     written = []
     tables = {
         "intervened": (table, INTERVENED),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from maskbench.schemas import write_table
 from maskbench.stages.context import Context
 from maskbench.stages.jobs import Job, split_of_run, study_canvases
 from maskbench.stages.training import make_jobs
+from maskbench.steps import in_steps
 
 
 def evaluate(context: Context) -> list[Path]:
@@ -20,11 +23,15 @@ def evaluate(context: Context) -> list[Path]:
     from maskbench.evaluation import classification, uncertainty
 
     folder, config, classes = context.folders.stage("evaluate"), context.config, context.classes()
-    parts = []
-    for job in make_jobs(context, context.folders.stage("train"), config, None):
-        parts.append(predict_run(job, context))
+
+    def predict(job: Job) -> pd.DataFrame:
+        found = predict_run(job, context)
         context.notify(f"predicted with {job.arm.name}, seed {job.seed}")
-    predictions = pd.concat(parts, ignore_index=True)
+        return found
+
+    jobs = make_jobs(context, context.folders.stage("train"), config, None)
+    parts = in_steps(context.progress("predictions"), {str(job): partial(predict, job) for job in jobs})
+    predictions = pd.concat(parts.values(), ignore_index=True)
     written: list[Path] = []
 
     def write(name: str, frame: pd.DataFrame, schema: Any, csv: bool = True) -> None:
@@ -34,18 +41,23 @@ def evaluate(context: Context) -> list[Path]:
             written.append(folder / f"{name}.csv")
 
     write("predictions", predictions, schemas.PREDICTIONS)
-    write("metrics", classification.metrics_table(predictions, classes), schemas.METRICS)
-    write("confusion", classification.confusion_table(predictions, classes), schemas.CONFUSION)
     test = predictions[predictions["split"] == "test"]
-    write("roc", classification.roc_table(test, classes), schemas.ROC, csv=False)
-    write("precision_recall", classification.precision_recall_table(test, classes), schemas.PRECISION_RECALL, csv=False)
     bootstrap: dict[str, Any] = {
         "seed": config.split.seed,
         "resamples": config.evaluate.resamples,
         "confidence": config.evaluate.confidence,
     }
-    write("intervals", uncertainty.intervals_table(test, classes, **bootstrap), schemas.INTERVALS)
-    write("differences", uncertainty.differences_table(test, classes, **bootstrap), schemas.DIFFERENCES)
+    tables: dict[str, tuple[Callable[[], pd.DataFrame], Any]] = {
+        "metrics": (lambda: classification.metrics_table(predictions, classes), schemas.METRICS),
+        "confusion": (lambda: classification.confusion_table(predictions, classes), schemas.CONFUSION),
+        "roc": (lambda: classification.roc_table(test, classes), schemas.ROC),
+        "precision_recall": (lambda: classification.precision_recall_table(test, classes), schemas.PRECISION_RECALL),
+        "intervals": (lambda: uncertainty.intervals_table(test, classes, **bootstrap), schemas.INTERVALS),
+        "differences": (lambda: uncertainty.differences_table(test, classes, **bootstrap), schemas.DIFFERENCES),
+    }
+    found = in_steps(context.progress("measures"), {name: measure for name, (measure, _) in tables.items()})
+    for name, (_, schema) in tables.items():
+        write(name, found[name], schema, csv=name not in {"roc", "precision_recall"})
     return written
 
 

@@ -11,7 +11,7 @@ from maskbench import schemas
 from maskbench.config import ArmConfig, Config
 from maskbench.rundir import RunError
 from maskbench.schemas import write_table
-from maskbench.stages.context import Context
+from maskbench.stages.context import Context, face_crops
 from maskbench.stages.engines import run_jobs
 from maskbench.stages.jobs import Job, outputs, prepare
 from maskbench.storage import read_json, write_json
@@ -21,7 +21,11 @@ def train(context: Context) -> list[Path]:
     """Train every arm with every seed; finished trainings are kept, interrupted ones continued."""
     written = _write_layers(context)
     jobs = make_jobs(context, context.folders.stage("train"), context.config, resolve_pretrained(context))
-    run_jobs([job for job in jobs if prepare(job)], context.engine, context.notify, context.interactive)
+    wanted = [job for job in jobs if prepare(job)]
+    if wanted:  # cut here, under a bar, and not by every job
+        images = context.table("audit", "images", schemas.IMAGES)
+        face_crops(context, images, context.table("audit", "faces", schemas.FACES))
+    run_jobs(wanted, context.engine, context.notify, context.interactive)
     written += [path for job in jobs for path in outputs(job)]
     written.append(_write_protocol(context, jobs))
     return written
