@@ -75,7 +75,7 @@ def test_it_runs_from_start_to_end(text: NotebookNode, tmp_path: Path, monkeypat
     notebook = with_parameters(text)
     # A cell's error is raised here, with the cell.
     NotebookClient(
-        notebook, km=AsyncKernelManager(kernel_spec_manager=ThisInterpreter()), timeout=900,
+        notebook, km=AsyncKernelManager(kernel_spec_manager=ThisInterpreter()), timeout=1800,
         resources={"metadata": {"path": str(tmp_path)}},
     ).execute()  # fmt: skip
 
