@@ -647,14 +647,23 @@ explanations.show("first-filters*", "feature-maps-1*")
 
 # %%
 if DETECT:
+    mb.detect_train(study).show("detector-training")
+
+# %%
+if DETECT:
     detection = mb.detect_evaluate(study)
-    detection.show("detector-training", "detection-*", "missed-error-rates", "badly-placed-*")
     display(
         detection.tables["detection_metrics"].query(
             "band == 'all' and metric in ['ap', 'ap50'] and class_name in ['', 'any face']"
         )[["arm", "pipeline", "metric", "class_name", "value", "low", "high", "faces"]]
     )
-    display(mb.detect_factors(study).tables["losses"][["arm", "pipeline", "outcome", "count", "share", "low", "high"]])
+    detection.show("detection-*", "badly-placed-*")
+
+# %%
+if DETECT:
+    losses = mb.detect_factors(study)
+    display(losses.tables["losses"][["arm", "pipeline", "outcome", "count", "share", "low", "high"]])
+    losses.show("detection-losses*", "missed-error-rates*")
 
 # %% [markdown]
 # ## 16 The report
