@@ -63,6 +63,7 @@ if importlib.util.find_spec("maskbench") is None:
 
 # %%
 import inspect
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -73,8 +74,9 @@ import maskbench as mb
 from maskbench.models.layers import layer_table, layer_totals
 from maskbench.models.resnet34 import BasicBlock
 
+warnings.filterwarnings("ignore", message="IProgress not found")  # bars of libraries, without ipywidgets
 pd.options.display.max_rows, pd.options.display.max_columns = 40, 20
-pd.options.display.max_colwidth, pd.options.display.float_format = 90, "{:.6g}".format
+pd.options.display.max_colwidth, pd.options.display.float_format = 90, "{:.4g}".format
 
 # %% [markdown]
 # `mb.find_dataset` takes the dataset that was added to a Kaggle notebook (below `/kaggle/input`); else the public
