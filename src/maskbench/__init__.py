@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         split,
         train,
     )
+    from maskbench.data.sources import find_dataset
     from maskbench.inference.detections import Detections
     from maskbench.inference.predictor import Predictor
 
@@ -53,6 +54,7 @@ __all__ = [
     "experiments",
     "explain",
     "factors",
+    "find_dataset",
     "intervene",
     "load_dataset",
     "report",
@@ -60,7 +62,11 @@ __all__ = [
     "split",
     "train",
 ]
-_HOMES = {"Detections": "maskbench.inference.detections", "Predictor": "maskbench.inference.predictor"}
+_HOMES = {
+    "Detections": "maskbench.inference.detections",
+    "Predictor": "maskbench.inference.predictor",
+    "find_dataset": "maskbench.data.sources",
+}
 
 
 class _Public:

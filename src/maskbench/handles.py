@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -106,6 +108,27 @@ class StageResult:
         `eda` draws its own; those of other stages are drawn by `report`, and there are none before it.
         """
         return {entry["name"]: self.plots / f"{entry['name']}.png" for entry in self._listed()}
+
+    def show(self, *names: str) -> None:
+        """Show figures and their captions in a notebook.
+
+        Args:
+            names: of figures, in the order wanted; or patterns, `roc-*`, of which one may match nothing. None: all.
+
+        Raises:
+            KeyError: there is no figure of that name.
+        """
+        page: Any = import_module("IPython.display")  # every notebook has it, this package does not need it
+        listed = {entry["name"]: entry for entry in self._listed()}
+        for wanted in names or listed:
+            found = fnmatch.filter(listed, wanted)
+            if not found and "*" not in wanted:
+                raise KeyError(f"no figure {wanted!r}; there are: {', '.join(listed) or 'none'}")
+            if not found:
+                page.display(page.HTML(f"<p><i>{html.escape(wanted)}: nothing to draw.</i></p>"))
+            for name in found:
+                caption = page.HTML(f"<p><i>{html.escape(listed[name]['caption'])}</i></p>")
+                page.display(page.Image(self.plots / f"{name}.png"), caption)
 
     @property
     def report(self) -> Path | None:

@@ -8,7 +8,7 @@ import pytest
 
 from maskbench.config import ConfigError
 from maskbench.data import sources
-from maskbench.data.sources import DatasetError, dataset_folder, locate_dataset
+from maskbench.data.sources import DatasetError, dataset_folder, find_dataset, locate_dataset
 
 
 def layout(folder: Path) -> Path:
@@ -129,6 +129,38 @@ def test_kaggle_copy_works_without_network(tmp_path, kaggle_cache):
     Cache().mark_as_complete(handle)
     assert kaggle_cache in folder.parents
     assert locate("kaggle", tmp_path) == folder
+
+
+@pytest.mark.parametrize("place", ["face-mask-detection", "datasets/andrewmvd/face-mask-detection/archive"])
+def test_a_dataset_added_to_a_notebook_comes_first(tmp_path, kaggle_cache, place):
+    folder = layout(tmp_path / "input" / place)
+    (tmp_path / "input" / "other" / "images").mkdir(parents=True)  # something else that was added
+    layout(folder / "images" / "nested")  # nothing inside a dataset is one
+    assert find_dataset(tmp_path / "input") == str(folder)
+
+
+def test_several_datasets_of_a_notebook_are_not_guessed_between(tmp_path, kaggle_cache):
+    for name in "ab":
+        layout(tmp_path / "input" / name)
+    with pytest.raises(DatasetError, match="several datasets") as caught:
+        find_dataset(tmp_path / "input")
+    assert str(tmp_path / "input" / "a") in str(caught.value)
+
+
+def test_without_network_the_sample_is_what_is_left(tmp_path, kaggle_cache, monkeypatch):
+    assert find_dataset(tmp_path / "input") == "sample"
+    monkeypatch.setattr(sources, "_unreachable", lambda url, seconds: None)
+    assert find_dataset(tmp_path / "input") == "kaggle"
+
+
+def test_a_copy_of_kaggle_needs_no_network(tmp_path, kaggle_cache):
+    from kagglehub.cache import Cache
+    from kagglehub.handle import parse_dataset_handle
+
+    handle = parse_dataset_handle(sources.KAGGLE_HANDLE)
+    layout(Path(Cache().get_path(handle)))
+    Cache().mark_as_complete(handle)
+    assert find_dataset(tmp_path / "input") == "kaggle"
 
 
 def test_a_failed_download_is_one_line(tmp_path, kaggle_cache, monkeypatch):

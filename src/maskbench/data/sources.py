@@ -6,10 +6,11 @@ and reused; a folder that the user gives is only read.
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
@@ -28,6 +29,9 @@ KAGGLE_HANDLE = "andrewmvd/face-mask-detection/versions/1"
 KAGGLE_PAGE = "https://www.kaggle.com/datasets/andrewmvd/face-mask-detection"
 #: Seconds to wait for a sign of the network. Without it, kagglehub's own retries take minutes.
 PROBE_SECONDS = 5.0
+#: Where Kaggle's notebooks find the datasets that were added to them, a few folders deep.
+KAGGLE_INPUT = Path("/kaggle/input")
+_INPUT_DEPTH = 5
 
 FOLDERS = ("images", "annotations")
 _KEY_LENGTH = 16
@@ -66,6 +70,45 @@ def locate_dataset(
     if source == "sample":
         return _sample(sample_params, cache, notify, progress)
     return dataset_folder(Path(source).expanduser())
+
+
+def find_dataset(inputs: Path = KAGGLE_INPUT) -> str:
+    """The best data that can be had here, as `locate_dataset` takes it: for notebooks, which run in many places.
+
+    Args:
+        inputs: where datasets lie that were added to a notebook.
+
+    Returns:
+        The folder below `inputs` that holds `images` and `annotations`; without one `kaggle`, where it is cached or its
+        site answers; else `sample`.
+
+    Raises:
+        DatasetError: there are several such folders, and none to prefer.
+    """
+    found = sorted(_datasets_below(inputs, _INPUT_DEPTH))
+    if len(found) > 1:
+        raise DatasetError(f"{inputs}: several datasets ({', '.join(map(str, found))}); give the folder of one")
+    if found:
+        return str(found[0])
+    try:
+        at_hand = cached_kaggle() is not None or _unreachable(KAGGLE_PAGE, PROBE_SECONDS) is None
+    except ImportError:
+        at_hand = False
+    return "kaggle" if at_hand else "sample"
+
+
+def _datasets_below(folder: Path, depth: int) -> Iterator[Path]:
+    """Folders that hold a dataset; what lies inside one is not searched, nor what cannot be read."""
+    try:
+        if _holds_dataset(folder):
+            yield folder
+        elif depth and folder.is_dir():
+            with os.scandir(folder) as entries:  # knows folders from files without asking for each of a million files
+                inside = [Path(entry) for entry in entries if entry.is_dir()]
+            for path in inside:
+                yield from _datasets_below(path, depth - 1)
+    except OSError:
+        return
 
 
 def dataset_folder(folder: Path) -> Path:
