@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from maskbench.app.photographs import Picture
@@ -32,12 +33,14 @@ def faces_drawn(picture: Picture, seen: ArmFaces, selected: int | None = None) -
     return drawn
 
 
-def _frame(image: Image.Image, box: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:
-    """A white frame with a black edge around a box: seen on any photograph, beside any class's colour."""
+def _frame(image: Image.Image, box: NDArray[np.float64]) -> None:
+    """A white frame with a black edge inside a box: seen on any photograph, beside any class's colour."""
     draw, line = ImageDraw.Draw(image), max(3, round(max(image.size) / 250))
-    grown = [float(value) + step * line for value, step in zip(box, (-1, -1, 1, 1), strict=True)]
-    draw.rectangle([grown[0] - 2, grown[1] - 2, grown[2] + 2, grown[3] + 2], outline="black", width=line + 4)
-    draw.rectangle(grown, outline="white", width=line)
+    xmin, ymin, xmax, ymax = (float(value) for value in box)
+    line = min(line, max(1, int(min(xmax - xmin, ymax - ymin)) // 8))
+    for step, colour in ((line, "white"), (2 * line, "black")):
+        if xmax - xmin > 2 * step and ymax - ymin > 2 * step:
+            draw.rectangle([xmin + step, ymin + step, xmax - step, ymax - step], outline=colour, width=line)
 
 
 def side_by_side(explanation: Explanation) -> Image.Image:

@@ -22,11 +22,14 @@ PREDICTED = "what each model says"
 
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 _TITLE = """<h1>Who wears a mask?</h1>
-<p>Hand in a photograph: {arms} what the models see. Click a face, or its row, for what the answer rests on.</p>"""
+<p>Hand in a photograph to see what each model finds in it. Click a face, or its row, for what the answer rests on.</p>
+"""
+_WAITING = "Waiting for a photograph: upload one, paste it, use the camera, or take an example."
 _NOTICE = """<p><b>Your photograph</b> goes to the machine that runs this page and nowhere else. It is not stored:
 it is deleted after {minutes} minutes, and when the server ends. The examples are drawn; they show nobody.</p>
 <p><b>For study and demonstration only.</b> Answers can be wrong for any face. Do not use them to decide about people:
-not for admission, enforcement, surveillance, health or identification.</p>"""
+not for admission, enforcement, surveillance, health or identification.</p>
+<p>Programs: the JSON API is described at <a href="openapi.json">openapi.json</a>.</p>"""
 _FAILURES = (ImageError, BoxError, WishError, BusyError, FileNotFoundError)
 
 
@@ -43,22 +46,6 @@ class Seen:
     arms: tuple[ArmFaces, ...]
 
 
-class Photograph(gr.Image):  # type: ignore[misc]
-    """An input for a photograph whose file is handed on unopened: it is checked where the API's is."""
-
-    is_template = True  # shown as what it derives from
-
-    def preprocess(self, payload: Any) -> str | None:
-        """The path of the uploaded file."""
-        return None if payload is None else str(payload.path)
-
-    def move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
-        """As its parent, but no address is ever fetched."""
-        if str(url_or_file_path).lower().startswith(("http:", "https:")):
-            raise gr.Error("hand in a file, not an address")
-        return super().move_resource_to_block_cache(url_or_file_path)
-
-
 def make_page(service: Service, examples: Sequence[Path], *, min_score: float) -> gr.Blocks:
     """The page of a service.
 
@@ -73,40 +60,67 @@ def make_page(service: Service, examples: Sequence[Path], *, min_score: float) -
         title="maskbench", analytics_enabled=False, delete_cache=(CLEANED_EVERY, KEPT_SECONDS), fill_width=True
     ) as page:
         seen = gr.State(None)
-        title = "both arms show" if len(service.arms) == 2 else "the page shows"
-        gr.HTML(_TITLE.format(arms=title), elem_id="title")
+        gr.HTML(_TITLE, elem_id="title")
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                photograph = Photograph(
-                    label="Photograph (PNG, JPEG)", sources=["upload", "clipboard", "webcam"],
-                    type="filepath", height=300, elem_id="photograph",
-                )  # fmt: skip
-                if examples:
-                    gr.Examples([[str(path)] for path in examples], photograph, label="Drawn examples")
-                score = gr.Slider(
-                    0, 1, min_score, step=0.01, label="Leave out faces with a score below", elem_id="score"
-                )
+                inputs = _inputs(examples, min_score)
                 given, class_name = _options(service)
             with gr.Column(scale=5, min_width=300):
-                status = gr.HTML(_status("Waiting for a photograph."), elem_id="status")
-                pictures = _pictures(service)
-                table = gr.Dataframe(
-                    headers=_headers(service), interactive=False, wrap=True, elem_id="faces", label="Faces",
-                    visible=False, max_height=330,
-                )  # fmt: skip
-                whys = _explanations(service)
+                status = gr.HTML(_status(_WAITING), elem_id="status")
+                arms, whys = _arms(service)
+                table = _table(service)
         gr.HTML(_NOTICE.format(minutes=KEPT_SECONDS // 60), elem_id="notice")
-        shown = [status, seen, *pictures, table, *whys]
-        inputs: list[Any] = [photograph, score, given]
+        photograph, score = inputs
         options: dict[str, Any] = {"concurrency_limit": 1, "api_visibility": "private", "show_progress": "minimal"}
-        gr.on([photograph.change, score.release, given.submit], asks.look, inputs, shown, **options)
-        again = [photograph, seen, class_name]
+        looks = [photograph.change, score.release, given.submit]
+        gr.on(looks, asks.look, [photograph, score, given], [status, seen, *arms, table, *whys], **options)
+        again, pictures = [photograph, seen, class_name], arms[1::2]
         parts = [status, *pictures, *whys]
         for number, picture in enumerate(pictures):
             picture.select(asks.clicked(number), [*again, picture], parts, **options)
         table.select(asks.row_chosen, again, parts, **options)
     page.queue(max_size=16, api_open=False)
     return page
+
+
+def _inputs(examples: Sequence[Path], min_score: float) -> tuple[gr.Image, gr.Slider]:
+    photograph = gr.Image(
+        label="Photograph (PNG, JPEG)", sources=["upload", "clipboard", "webcam"], type="filepath", image_mode=None,
+        height=300, elem_id="photograph",
+    )  # fmt: skip
+    # The file is handed on unopened, so that it is checked where the API's is, and no address is ever fetched. Not a
+    # class of its own: gradio writes a file beside the source of every component that is defined.
+    photograph.preprocess = _path_of
+    photograph.move_resource_to_block_cache = _uploaded(photograph.move_resource_to_block_cache)
+    if examples:
+        gr.Examples([[str(path)] for path in examples], photograph, label="Drawn examples", elem_id="examples")
+    return photograph, gr.Slider(0, 1, min_score, step=0.01, label="Leave out scores below", elem_id="score")
+
+
+def _table(service: Service) -> gr.Dataframe:
+    """A row per face; a row can be chosen with the keyboard too."""
+    columns = _columns(service)
+    return gr.Dataframe(
+        headers=[name.replace("_", "_\u200b") for name in columns],  # may be folded after its underscores
+        column_widths=["48px", "180px", "150px", "72px", *["112px"] * (len(columns) - 5), "150px"],
+        interactive=False, wrap=True, elem_id="faces", label="Faces", visible=False, max_height=330, buttons=["copy"],
+    )  # fmt: skip
+
+
+def _path_of(payload: Any) -> str | None:
+    """The path of an uploaded file."""
+    return None if payload is None else str(payload.path)
+
+
+def _uploaded(keep: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`keep`, for files alone."""
+
+    def only_files(path: Any) -> Any:
+        if str(path).lower().startswith(("http:", "https:")):
+            raise gr.Error("hand in a file, not an address", print_exception=False)
+        return keep(path)
+
+    return only_files
 
 
 def _options(service: Service) -> tuple[gr.Textbox, gr.Dropdown]:
@@ -123,33 +137,29 @@ def _options(service: Service) -> tuple[gr.Textbox, gr.Dropdown]:
     return given, class_name
 
 
-def _pictures(service: Service) -> list[gr.Image]:
-    with gr.Row():
-        return [
-            gr.Image(
-                label=arm.name, interactive=False, format="png", elem_classes="arm", buttons=["fullscreen"],
-                min_width=260, visible=False,
-            )
-            for arm in service.arms
-        ]  # fmt: skip
-
-
-def _explanations(service: Service) -> list[Any]:
-    """Per arm with a classifier a text and a picture; one text where there is none."""
-    found: list[Any] = []
+def _arms(service: Service) -> tuple[list[Any], list[Any]]:
+    """A column per arm: its name and its picture; below, where it has a classifier, the bars and the map of a face."""
+    shown: list[Any] = []
+    whys: list[Any] = []
     with gr.Row():
         for arm in service.arms:
-            if arm.classifier is None:
-                continue
             with gr.Column(min_width=260):
-                found += [
-                    gr.HTML("", elem_classes="why", visible=False),
+                shown += [
+                    gr.HTML(visible=False, elem_classes="head"),
                     gr.Image(
-                        label=f"{arm.name}: the face and Grad-CAM", interactive=False, format="png",
-                        elem_classes="map", buttons=["fullscreen"], visible=False,
+                        show_label=False, label=f"Faces by {arm.name}", interactive=False, format="png",
+                        elem_classes="arm", buttons=["fullscreen"], visible=False,
                     ),
                 ]  # fmt: skip
-    return found
+                if arm.classifier is not None:
+                    whys += [
+                        gr.HTML(visible=False, elem_classes="why"),
+                        gr.Image(
+                            show_label=False, label=f"Grad-CAM of {arm.name}", interactive=False, format="png",
+                            elem_classes="map", buttons=["fullscreen"], visible=False,
+                        ),
+                    ]  # fmt: skip
+    return shown, whys
 
 
 class _Page:
@@ -162,7 +172,7 @@ class _Page:
     def look(self, path: str | None, score: float, given: str) -> list[Any]:
         """All parts of the page for a photograph."""
         if path is None:
-            return self._nothing(_status("Waiting for a photograph."))
+            return self._nothing(_status(_WAITING))
         try:
             content, name = self._read(path)
             boxes = parse_boxes(given or "")
@@ -173,11 +183,11 @@ class _Page:
         except _FAILURES as error:
             return self._nothing(_problem(error))
         rows = _rows(arms, self.service)
-        words = _status(_counted(name, picture, arms), [f"{one.arm}: {one.note}" for one in arms if one.note])
+        shown = [part for one, image in zip(arms, drawn, strict=True) for part in (_head(one), image)]
         return [
-            words,
+            _status(f"{name}, {picture.width} × {picture.height} px"),
             Seen(_digest(content), arms),
-            *(gr.update(value=image, visible=True) for image in drawn),
+            *(gr.update(value=part, visible=True) for part in shown),
             gr.update(value=rows, visible=bool(rows)),
             *self._no_explanations(),
         ]
@@ -187,7 +197,7 @@ class _Page:
 
         def select(path: str | None, seen: Seen | None, class_name: str, shown: Any, event: gr.SelectData) -> list[Any]:
             if seen is None or shown is None:
-                return self._unchanged(_status("Waiting for a photograph."))
+                return self._unchanged(_status(_WAITING))
             height, width = shown.shape[:2]
             x, y = float(event.index[0]) / width, float(event.index[1]) / height
             return self._explain(path, seen, class_name, lambda picture: _chosen(seen, number, picture, x, y))
@@ -197,7 +207,7 @@ class _Page:
     def row_chosen(self, path: str | None, seen: Seen | None, class_name: str, event: gr.SelectData) -> list[Any]:
         """The event of a click on a row of the table."""
         if seen is None:
-            return self._unchanged(_status("Waiting for a photograph."))
+            return self._unchanged(_status(_WAITING))
         places = [(number, face) for number, one in enumerate(seen.arms) for face in range(len(one.faces))]
         chosen = int(event.row_value[0]) - 1
         return self._explain(path, seen, class_name, lambda _: places[chosen])
@@ -238,7 +248,7 @@ class _Page:
         return Path(path).read_bytes(), plain_name(path)
 
     def _nothing(self, status: str) -> list[Any]:
-        hidden = [gr.update(value=None, visible=False) for _ in self.service.arms]
+        hidden = [gr.update(value=None, visible=False) for _ in self.service.arms for _ in range(2)]
         return [status, None, *hidden, gr.update(value=[], visible=False), *self._no_explanations()]
 
     def _no_explanations(self) -> list[Any]:
@@ -268,21 +278,19 @@ def _why(one: Explanation) -> str:
         f"<em>{prob:.3f}</em></div>"
         for label, prob in one.probabilities.items()
     )
-    said = f"evidence for {html.escape(one.explained)}" if one.evidence else "no evidence for it anywhere"
-    return (
-        f"<h3>{html.escape(one.arm)}: {html.escape(one.label)}</h3>{bars}"
-        f"<p>Map: {said}, as a share of its own peak.</p>"
-    )
+    where = "evidence for it" if one.explained == one.label else f"evidence for {html.escape(one.explained)}"
+    said = f"{where}, as a share of the map's peak" if one.evidence else f"no {where} anywhere"
+    return f"<h3>{html.escape(one.label)}</h3>{bars}<p>Grad-CAM: {said}.</p>"
 
 
-def _headers(service: Service) -> list[str]:
+def _columns(service: Service) -> list[str]:
     classes = dict.fromkeys(name for arm in service.arms if arm.classifier for name in arm.classes)
-    return ["#", "arm", "class", "score", *(f"p({name})" for name in classes), "box (px)"]
+    return ["#", "arm", "class", "score", *classes, "box (px)"]
 
 
 def _rows(arms: Sequence[ArmFaces], service: Service) -> list[list[Any]]:
     """A row per face; a dash where an arm gives no probability."""
-    classes = [name[2:-1] for name in _headers(service)[4:-1]]
+    classes = _columns(service)[4:-1]
     faces = [(one.arm, face) for one in arms for face in one.faces]
     return [
         [
@@ -294,9 +302,10 @@ def _rows(arms: Sequence[ArmFaces], service: Service) -> list[list[Any]]:
     ]  # fmt: skip
 
 
-def _counted(name: str, picture: Picture, arms: Sequence[ArmFaces]) -> str:
-    counts = "; ".join(f"{one.arm}: {len(one.faces)} face{'' if len(one.faces) == 1 else 's'}" for one in arms)
-    return f"{name}, {picture.width} × {picture.height} px. {counts}."
+def _head(one: ArmFaces) -> str:
+    count = f"{len(one.faces)} face{'' if len(one.faces) == 1 else 's'}"
+    note = f"<p>{html.escape(one.note)}</p>" if one.note else ""
+    return f"<h2>{html.escape(one.arm)} <small>{count}</small></h2>{note}"
 
 
 def _status(words: str, notes: Sequence[str] = ()) -> str:
