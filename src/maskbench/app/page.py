@@ -13,7 +13,7 @@ import gradio as gr
 
 from maskbench.app.draw import faces_drawn, side_by_side
 from maskbench.app.photographs import BoxError, Picture, parse_boxes, plain_name
-from maskbench.app.service import ArmFaces, BusyError, Explanation, Service, WishError, face_at
+from maskbench.app.service import NO_MAPS, ArmFaces, BusyError, Explanation, Service, WishError, face_at
 from maskbench.data.images import ImageError
 
 #: Seconds after which a photograph that was handed in is deleted, and how often that is looked after.
@@ -236,7 +236,7 @@ class _Page:
             return self._unchanged(_problem(error))
         corners = ", ".join(f"{value:.0f}" for value in face.box)
         words = f"Chosen: {face.label} ({face.score:.2f}) of {seen.arms[number].arm}, box {corners} px."
-        notes = [] if self.explainable else ["Maps need a classifier of faces; this model is a detector alone."]
+        notes = [] if self.explainable else [NO_MAPS]
         return [_status(words, notes), *drawn, *_explained(found)]
 
     def _read(self, path: str | None) -> tuple[bytes, str]:

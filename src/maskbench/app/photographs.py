@@ -92,13 +92,11 @@ def read_picture(content: bytes, name: str, *, max_bytes: int) -> Picture:
         ImageError: too many bytes or pixels, neither PNG nor JPEG, or damaged.
     """
     if len(content) > max_bytes:
-        raise ImageError(
-            f"{name}: {megabytes(len(content))}, more than the {megabytes(max_bytes)} allowed", "too_large"
-        )
+        raise ImageError(f"{name}: larger than the {megabytes(max_bytes)} allowed", "too_large")
     photograph = decode(content, name, MAX_PIXELS)
     upright = photograph.rgb
-    if turn := _UPRIGHT.get(photograph.orientation):
-        upright = upright.transpose(turn)
+    if photograph.orientation in _UPRIGHT:
+        upright = upright.transpose(_UPRIGHT[photograph.orientation])
     width, height = upright.size
     scale = min(1.0, WORKING_SIDE / max(width, height))
     pixels = resized(np.asarray(upright), max(1, round(height * scale)), max(1, round(width * scale)))
