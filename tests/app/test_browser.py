@@ -20,6 +20,9 @@ from maskbench.inference.detections import Detections
 from tests.app.conftest import CLASSES, MAX_BYTES, classifier
 from tests.browser import OpenPage, Watched
 
+#: Milliseconds that a busy machine may take for a step; a free one takes a few hundred.
+PATIENCE = 120_000
+
 
 class Middle:
     """Finds one face in the middle of any photograph."""
@@ -70,6 +73,7 @@ def stays_here(watched: Watched, address: str) -> None:
 def test_a_photograph_is_handed_in_read_and_explained(address: str, drawn: list[Path], open_page: OpenPage) -> None:
     watched = open_page(address)
     page = watched.page
+    page.set_default_timeout(PATIENCE)
     hand_in(watched, drawn[0])
     page.wait_for_selector("#faces [role=gridcell][data-row='1'][data-col='6']")
     cells = [page.inner_text(f"#faces [role=gridcell][data-row='{row}'][data-col='1']") for row in (0, 1)]
@@ -93,6 +97,7 @@ def test_bad_files_get_one_line_and_an_example_is_answered_after_them(
 ) -> None:
     watched = open_page(address, width=390, height=844)
     page = watched.page
+    page.set_default_timeout(PATIENCE)
     for name, body, says in (
         ("text.png", b"dear sir", "neither PNG nor JPEG"),
         ("torn.png", drawn[0].read_bytes()[:900], "damaged"),

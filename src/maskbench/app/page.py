@@ -26,7 +26,8 @@ _TITLE = """<h1>Who wears a mask?</h1>
 """
 _WAITING = "Waiting for a photograph: upload one, paste it, use the camera, or take an example."
 _NOTICE = """<p><b>Your photograph</b> goes to the machine that runs this page and nowhere else. It is not stored:
-it is deleted after {minutes} minutes, and when the server ends. The examples are drawn; they show nobody.</p>
+the copy that clicks need is deleted after {minutes} minutes, and when the server ends.</p>
+<p>The examples are drawn; they show nobody.</p>
 <p><b>For study and demonstration only.</b> Answers can be wrong for any face. Do not use them to decide about people:
 not for admission, enforcement, surveillance, health or identification.</p>
 <p>Programs: the JSON API is described at <a href="openapi.json">openapi.json</a>.</p>"""
@@ -71,7 +72,7 @@ def make_page(service: Service, examples: Sequence[Path], *, min_score: float) -
                 table = _table(service)
         gr.HTML(_NOTICE.format(minutes=KEPT_SECONDS // 60), elem_id="notice")
         photograph, score = inputs
-        options: dict[str, Any] = {"concurrency_limit": 1, "api_visibility": "private", "show_progress": "minimal"}
+        options: dict[str, Any] = {"concurrency_limit": 1, "api_visibility": "private", "show_progress_on": status}
         looks = [photograph.change, score.release, given.submit]
         gr.on(looks, asks.look, [photograph, score, given], [status, seen, *arms, table, *whys], **options)
         again, pictures = [photograph, seen, class_name], arms[1::2]
@@ -304,7 +305,8 @@ def _rows(arms: Sequence[ArmFaces], service: Service) -> list[list[Any]]:
 
 def _head(one: ArmFaces) -> str:
     count = f"{len(one.faces)} face{'' if len(one.faces) == 1 else 's'}"
-    note = f"<p>{html.escape(one.note)}</p>" if one.note else ""
+    words = one.note or ("" if one.faces else "None is sure enough: lower the score, or take a clearer photograph.")
+    note = f"<p>{html.escape(words)}</p>" if words else ""
     return f"<h2>{html.escape(one.arm)} <small>{count}</small></h2>{note}"
 
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskbench.data.images import ImageError, decode
-from maskbench.data.photographs import resized
 
 Box = tuple[float, float, float, float]
 
@@ -99,8 +98,10 @@ def read_picture(content: bytes, name: str, *, max_bytes: int) -> Picture:
         upright = upright.transpose(_UPRIGHT[photograph.orientation])
     width, height = upright.size
     scale = min(1.0, WORKING_SIDE / max(width, height))
-    pixels = resized(np.asarray(upright), max(1, round(height * scale)), max(1, round(width * scale)))
-    return Picture(pixels, width, height)
+    if scale < 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        upright = upright.resize(size, Image.Resampling.BILINEAR)
+    return Picture(np.asarray(upright), width, height)
 
 
 def megabytes(count: int) -> str:
