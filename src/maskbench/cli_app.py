@@ -40,10 +40,11 @@ def register(app: typer.Typer, say: Callable[[str], None]) -> None:
         from maskbench.app.examples import example_photographs
         from maskbench.app.models import find_arms, load_arms
         from maskbench.app.service import Service
+        from maskbench.app.uploads import upload_folder
         from maskbench.rundir import cache_folder
 
         files = find_arms([model, *(also or [])])
-        with closing(serve.open_socket(host, port)) as bound, serve.upload_folder():
+        with closing(serve.open_socket(host, port)) as bound, upload_folder():
             if not serve.is_local(host):
                 say(f"warning: {host} can be reached from other machines; whoever does can use the models")
             service = Service(load_arms(files), max_bytes=max_mb * 1024**2)

@@ -14,8 +14,9 @@ import pytest
 
 from maskbench.app.examples import EXAMPLES, example_photographs
 from maskbench.app.models import Arm
-from maskbench.app.serve import make_app, make_server, open_socket, upload_folder
+from maskbench.app.serve import make_app, make_server, open_socket
 from maskbench.app.service import Service
+from maskbench.app.uploads import upload_folder
 from maskbench.inference.detections import Detections
 from tests.app.conftest import CLASSES, MAX_BYTES, classifier
 from tests.browser import OpenPage, Watched

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from maskbench.app.models import Arm
-from maskbench.app.serve import make_app, upload_folder
+from maskbench.app.serve import make_app
 from maskbench.app.service import Service
+from maskbench.app.uploads import upload_folder
 from tests.app.conftest import MAX_BYTES
 from tests.app.test_photographs import HOSTILE
 from tests.inference.test_detections import BrightSquares
@@ -20,6 +22,7 @@ from tests.inference.test_detections import BrightSquares
 
 @pytest.fixture(scope="module")
 def page_client(arms: list[Any]) -> Iterator[TestClient]:
+    # As `serve` has it: the folder first, for gradio asks where it is when it builds the page.
     with upload_folder(), TestClient(make_app(Service(arms, max_bytes=MAX_BYTES), [], min_score=0.3)) as client:
         yield client
 
@@ -127,3 +130,21 @@ def test_no_address_is_fetched_for_anybody(page_client: TestClient) -> None:
     photograph = next(block for block in blocks.blocks.values() if block.elem_id == "photograph")
     with pytest.raises(gr.Error, match="not an address"):
         photograph.move_resource_to_block_cache("HTTP://127.0.0.1:1/a.png")
+
+
+def test_no_file_of_the_machine_can_be_named_as_an_input(page_client: TestClient, tmp_path: Path) -> None:
+    """Gradio copies an input's file to where it is served from; it has to be one that was uploaded."""
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"secret")
+    uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+    uploaded = page_client.post("/gradio_api/upload", files={"files": ("mine.png", b"mine")}).json()[0]
+    config = page_client.get("/config").json()
+    looks = [one["id"] for one in config["dependencies"] if len(one["inputs"]) == 3]
+    assert looks
+    for number, path in enumerate((str(secret), uploaded)):
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        asked = {"data": [file, 0.3, ""], "fn_index": looks[0], "session_hash": f"s{number}"}
+        assert page_client.post("/gradio_api/queue/join", json=asked).status_code == 200
+        said = page_client.get(f"/gradio_api/queue/data?session_hash=s{number}").text
+        assert ("mine.png: content is neither PNG nor JPEG" in said) == (path == uploaded)
+    assert [path.name for path in uploads.rglob("*.png") if path.read_bytes() == b"secret"] == []

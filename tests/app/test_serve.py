@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from maskbench.app import examples, serve
 from maskbench.app.examples import example_photographs
+from maskbench.app.uploads import delete_older, upload_folder
 from maskbench.config import ConfigError
 from tests.app.test_models import save_classifier
 from tests.commands import maskbench
@@ -68,12 +69,26 @@ def test_ctrl_c_ends_the_server_quietly(number: signal.Signals, capfd: pytest.Ca
 
 def test_uploads_do_not_outlive_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
-    with serve.upload_folder() as folder:
+    with upload_folder() as folder:
         assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
         assert folder.stat().st_mode & 0o077 == 0
         (folder / "deep").mkdir()
         (folder / "deep" / "face.png").write_bytes(b"x")
     assert not folder.exists() and "GRADIO_TEMP_DIR" not in os.environ
+
+
+def test_uploads_are_deleted_while_the_server_runs() -> None:
+    with upload_folder(kept=0.2, every=0.05) as folder:
+        (folder / "deep").mkdir()
+        face = folder / "deep" / "face.png"
+        face.write_bytes(b"x")
+        os.utime(face, (0, 0))  # a copy that kept the time of its original
+        delete_older(folder, time.time() - 60)
+        assert face.exists()
+        end = time.monotonic() + 20
+        while face.exists():
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
 
 def test_examples_are_drawn_once(tmp_path: Path) -> None:

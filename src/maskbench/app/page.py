@@ -14,10 +14,9 @@ import gradio as gr
 from maskbench.app.draw import faces_drawn, side_by_side
 from maskbench.app.photographs import BoxError, Picture, parse_boxes, plain_name
 from maskbench.app.service import NO_MAPS, ArmFaces, BusyError, Explanation, Service, WishError, face_at
+from maskbench.app.uploads import KEPT_SECONDS
 from maskbench.data.images import ImageError
 
-#: Seconds after which a photograph that was handed in is deleted, and how often that is looked after.
-KEPT_SECONDS, CLEANED_EVERY = 600, 30
 PREDICTED = "what each model says"
 
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
@@ -57,9 +56,7 @@ def make_page(service: Service, examples: Sequence[Path], *, min_score: float) -
     """
     asks = _Page(service)
     gr.set_static_paths([str(folder) for folder in {path.parent for path in examples}])
-    with gr.Blocks(
-        title="maskbench", analytics_enabled=False, delete_cache=(CLEANED_EVERY, KEPT_SECONDS), fill_width=True
-    ) as page:
+    with gr.Blocks(title="maskbench", analytics_enabled=False, fill_width=True) as page:
         seen = gr.State(None)
         gr.HTML(_TITLE, elem_id="title")
         with gr.Row():
@@ -70,7 +67,7 @@ def make_page(service: Service, examples: Sequence[Path], *, min_score: float) -
                 status = gr.HTML(_status(_WAITING), elem_id="status")
                 arms, whys = _arms(service)
                 table = _table(service)
-        gr.HTML(_NOTICE.format(minutes=KEPT_SECONDS // 60), elem_id="notice")
+        gr.HTML(_NOTICE.format(minutes=round(KEPT_SECONDS / 60)), elem_id="notice")
         photograph, score = inputs
         options: dict[str, Any] = {"concurrency_limit": 1, "api_visibility": "private", "show_progress_on": status}
         looks = [photograph.change, score.release, given.submit]

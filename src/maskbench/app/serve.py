@@ -8,10 +8,9 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -24,22 +23,6 @@ from maskbench.config import ConfigError
 
 #: Seconds that open connections are given when the server ends.
 _FAREWELL = 2
-_UPLOADS = "GRADIO_TEMP_DIR"
-
-
-@contextmanager
-def upload_folder() -> Iterator[Path]:
-    """A private folder for uploads, which is deleted with all it holds."""
-    before = os.environ.get(_UPLOADS)
-    with tempfile.TemporaryDirectory(prefix="maskbench-app-", ignore_cleanup_errors=True) as folder:
-        os.environ[_UPLOADS] = folder
-        try:
-            yield Path(folder)
-        finally:
-            if before is None:
-                del os.environ[_UPLOADS]
-            else:
-                os.environ[_UPLOADS] = before
 
 
 def make_app(service: Service, examples: Sequence[Path], *, min_score: float) -> FastAPI:
@@ -57,6 +40,8 @@ def make_app(service: Service, examples: Sequence[Path], *, min_score: float) ->
         enable_monitoring=False, pwa=False, mcp_server=False, show_error=False, max_file_size=service.max_bytes,
         theme=gr.themes.Default(font=system, font_mono=["ui-monospace", "monospace"]), css=CSS,
     )  # fmt: skip
+    # Of a mounted page gradio believes that it has not begun, and lets every file of the machine be named as an input.
+    page.has_launched = True
     return app
 
 
