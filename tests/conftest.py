@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.browser import browser, open_page  # noqa: F401  (fixtures)
+
 # Two test processes on two cores: more threads each only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
