@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskbench import cli_detect
+from maskbench import cli_detect, cli_export
 from maskbench.config import PRESETS, Config, ConfigError, make_config, merge, parse_setting
 from maskbench.options import choose_config, parse_box
 
@@ -300,6 +300,7 @@ def explain(
 
 
 cli_detect.register(app, _say, _progress)
+cli_export.register(app, _say, _progress)
 
 
 @app.command()
