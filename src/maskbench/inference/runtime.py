@@ -28,8 +28,8 @@ SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch-expor
 RECORD = "maskbench"
 
 
-class RuntimeMissingError(ImportError):
-    """A package is not installed."""
+class RuntimeMissingError(ImportError, ValueError):
+    """A package is not installed; to the command line, a wrong choice like others."""
 
 
 def package(name: str) -> Any:

@@ -165,6 +165,8 @@ def _faces(
 ) -> Faces:  # fmt: skip
     from maskbench.inference.runtime_classifier import views_of
 
+    if not (len(training) and len(validation)):
+        raise ConfigError(f"{origin}: no faces to calibrate or to measure with")
     size = int(record["preprocess"]["input_size"])
     position = {name: place for place, name in enumerate(record["classes"])}
     table = faces.iloc[validation][["face_id", "image_id", "label", "split"]].reset_index(drop=True)
