@@ -129,9 +129,9 @@ def test_faces_of_any_folder(tmp_path: Path) -> None:
         pixels = rng.integers(0, 255, (60, 80, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / "images" / f"p{number}.png")
         objects = "".join(
-            f"<object><name>{name}</name><bndbox><xmin>10</xmin><ymin>12</ymin><xmax>34</xmax><ymax>40</ymax>"
-            "</bndbox></object>"
-            for name in (CLASSES[number % 3], "hat")
+            f"<object><name>{name}</name><bndbox><xmin>{left}</xmin><ymin>12</ymin><xmax>{left + 24}</xmax>"
+            "<ymax>40</ymax></bndbox></object>"
+            for name, left in ((CLASSES[number % 3], 10), ("hat", 50))
         )
         (tmp_path / "annotations" / f"p{number}.xml").write_text(f"<annotation>{objects}</annotation>")
     faces = faces_of_folder(tmp_path, record(), silent)
