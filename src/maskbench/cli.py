@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from maskbench import cli_app, cli_detect, cli_doctor, cli_files, cli_study
+from maskbench import cli_app, cli_detect, cli_doctor, cli_export, cli_files, cli_study
 from maskbench.cli_options import examples
 from maskbench.cli_output import progress, say, stop_bars
 
@@ -46,6 +46,7 @@ def _root(
 cli_study.register(app)
 cli_files.register(app)
 cli_detect.register(app, say, progress)
+cli_export.register(app, say, progress)
 cli_app.register(app, say)
 cli_doctor.register(app)
 

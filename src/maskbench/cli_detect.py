@@ -1,10 +1,10 @@
-"""The commands that use detectors of faces in whole photographs."""
+"""The command that finds faces in whole photographs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -16,12 +16,7 @@ Progress = Callable[[str], Callable[[int, int], None] | None]
 
 
 def register(app: typer.Typer, say: Callable[[str], None], progress: Callable[[bool], Progress]) -> None:
-    """Add `maskbench detect` and `maskbench export` to the command line."""
-    _register_detect(app, say, progress)
-    _register_export(app, say)
-
-
-def _register_detect(app: typer.Typer, say: Callable[[str], None], progress: Callable[[bool], Progress]) -> None:
+    """Add `maskbench detect` to the command line."""
 
     @app.command(epilog=examples(
         "maskbench detect results/mine photographs/ -o found --save-json",
@@ -70,28 +65,3 @@ def _register_detect(app: typer.Typer, say: Callable[[str], None], progress: Cal
         else:
             say(f"{len(outcome.annotations)} faces in {len(outcome.images)} pictures: {out / 'detections.csv'}")
         return 1 if outcome.problems else 0
-
-
-def _register_export(app: typer.Typer, say: Callable[[str], None]) -> None:
-    @app.command()
-    def export(
-        model: Annotated[Path, typer.Argument(help="a detector (.safetensors), or results/NAME of a run with one")],
-        form: Annotated[Literal["onnx", "openvino"], typer.Option("--format", "-f", help="of which runtime")] = "onnx",
-        out: Annotated[Path | None, typer.Option("--out", "-o", help="the file; else beside the detector")] = None,
-        debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
-    ) -> None:
-        """Write a detector for a runtime that needs no PyTorch model, checked against it.
-
-        `maskbench detect` takes the file in the place of the detector.
-
-        Example: maskbench export results/mine --format openvino
-        """
-        from maskbench.inference.export import export_detector
-        from maskbench.inference.runtime import SUFFIXES
-        from maskbench.stages.detect_files import find_detector
-        from maskbench.training.checkpoint import load_detector_checkpoint
-
-        source = find_detector(model)
-        target = out or source.with_suffix(SUFFIXES[form])
-        difference = export_detector(*load_detector_checkpoint(source), target, form)
-        say(f"{target}: {target.stat().st_size / 1e6:.1f} MB; largest difference from PyTorch {difference:.1e}")

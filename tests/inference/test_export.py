@@ -99,7 +99,7 @@ def test_a_foreign_or_damaged_file_is_said(tmp_path: Path, exported: Path) -> No
     (tmp_path / "broken.onnx").write_bytes(b"nothing of the kind")
     (tmp_path / "broken.xml").write_text("<net/>")
     for name in ("broken.onnx", "broken.xml"):
-        with pytest.raises(CheckpointError, match=f"{name}: not a detector exported by maskbench"):
+        with pytest.raises(CheckpointError, match=f"{name}: not a model exported by maskbench"):
             load_exported(tmp_path / name)
 
 

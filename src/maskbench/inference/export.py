@@ -1,30 +1,37 @@
-"""Detectors as files for other runtimes: the network is exported, boxes are settled by `inference.runtime`.
+"""Models as files for other runtimes, checked against PyTorch before they appear.
 
-The graph takes float32 RGB (B, 3, H, W) in 0…1, sides multiples of 32 px, padding in the mean colour; normalisation
-lies inside. It gives the raw answers of torchvision's head (FCOS: class logits (B, A, K), distances (B, A, 4),
-centredness (B, A, 1)).
+A classifier's graph takes cut faces, uint8 RGB (B, S, S, 3) as decoders of pictures give them, in batches of any size,
+and answers `probs` and `logits` (B, K): scaling, normalisation, the mean over a face and its mirror image (if the study
+takes it) and softmax lie inside. Cutting and resizing stay with the caller: antialiased resizing differs between
+runtimes, so equality could not be promised. `export_facts` says in every file how the study does it.
+
+A detector's graph takes float32 RGB (B, 3, H, W) in 0…1, sides multiples of 32 px, padding in the mean colour;
+normalisation lies inside. It gives the raw answers of torchvision's head (FCOS: class logits (B, A, K), distances
+(B, A, 4), centredness (B, A, 1)); `inference.runtime` settles the boxes.
 """
 
 from __future__ import annotations
 
 import io
 import logging
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
-from maskbench.inference.runtime import INPUT, SUFFIXES, attach_record, load_network, package, to_openvino
-from maskbench.models.detecting import PADDED_TO
+from maskbench.inference.export_facts import facts_of
+from maskbench.inference.export_graphs import Plan, classifier_plan, detector_plan
+from maskbench.inference.runtime import SUFFIXES, Format, attach_facts, load_network, package, to_openvino
 
-Format = Literal["onnx", "openvino"]
-#: Answers of the exported graph may differ from PyTorch's by this much, in units of logits and strides.
+#: Answers of an exported graph may differ from PyTorch's by this much, in units of logits and strides.
 TOLERANCE = 1e-3
 _OPSET = 20
 
@@ -33,97 +40,142 @@ class ExportError(ValueError):
     """A graph that does not compute what the model does."""
 
 
-class Graph(nn.Module):
-    """The part of a torchvision detector that is a network.
+def export_classifier(
+    model: nn.Module,
+    record: dict[str, Any],
+    path: Path,
+    form: Format = "onnx",
+    *,
+    faces: NDArray[np.uint8] | None = None,
+    sha256: str = "",
+) -> float:
+    """Write a classifier for another runtime, after comparing what the file computes with PyTorch.
 
     Args:
-        model: from `build_detector`.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, model: Any) -> None:  # torchvision is not typed
-        super().__init__()
-        self.backbone, self.head = model.backbone, model.head
-        self.register_buffer("mean", torch.tensor(model.transform.image_mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(model.transform.image_std)[:, None, None])
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Float (B, 3, H, W) in 0…1 to the head's answers."""
-        features = self.backbone((images - self.mean) / self.std)
-        answers: dict[str, Tensor] = self.head(list(features.values()))
-        return answers
-
-
-def export_detector(model: nn.Module, record: dict[str, Any], path: Path, form: Format = "onnx") -> float:
-    """Write a detector for ONNX Runtime or OpenVINO, after comparing what it computes with PyTorch.
-
-    Args:
-        model: from `load_detector_checkpoint`, on the CPU.
+        model: from `load_checkpoint`, on the CPU.
         record: the checkpoint's; it travels inside the file.
         path: to write; OpenVINO's weights lie beside it as `.bin`.
         form: of the file; its extension is fixed by `runtime.SUFFIXES`.
+        faces: uint8 (N, S, S, 3), real ones to compare with, beside noise and drawn ones.
+        sha256: of the checkpoint's file, kept as a fact.
 
     Returns:
-        The largest difference between the file's raw answers and PyTorch's, both computed in float32.
+        The largest difference between the file's answers and PyTorch's, both computed in float32.
 
     Raises:
         ExportError: the difference exceeds `TOLERANCE`; nothing is written.
         RuntimeMissingError: a package that the format needs is not installed.
         ValueError: the extension is not the format's.
     """
+    return export_plan(classifier_plan(model, record, faces), record, path, form, sha256=sha256)
+
+
+def export_detector(
+    model: nn.Module, record: dict[str, Any], path: Path, form: Format = "onnx", *, sha256: str = ""
+) -> float:
+    """Write a detector for another runtime: see `export_classifier`.
+
+    Args:
+        model: from `load_detector_checkpoint`, on the CPU.
+        record: the checkpoint's.
+        path: to write.
+        form: of the file.
+        sha256: of the checkpoint's file.
+    """
+    return export_plan(detector_plan(model), record, path, form, sha256=sha256)
+
+
+def export_plan(plan: Plan, record: dict[str, Any], path: Path, form: Format, *, sha256: str) -> float:
+    """Write what `plan` describes, if it computes the same: see `export_classifier`."""
+    check_suffix(path, form)
+    facts = facts_of(record, plan.kind, form, "fp32", sha256)
+    with published(path) as written:
+        if form == "torch-export":
+            _to_torch(plan, written, facts)
+        else:
+            exchange = written.with_suffix(SUFFIXES["onnx"])
+            to_onnx(plan, exchange)
+            if form == "openvino":
+                to_openvino(exchange, written)
+            attach_facts(written, facts)
+        return check_difference(plan, written, path)
+
+
+def check_suffix(path: Path, form: Format) -> None:
+    """Refuse a file that its format does not allow.
+
+    Raises:
+        ValueError: the extension is another's.
+    """
     if path.suffix != SUFFIXES[form]:
         raise ValueError(f"{path}: a file for {form} ends in {SUFFIXES[form]}")
-    graph = Graph(model).eval()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-        written = Path(folder) / path.name
-        exchange = written.with_suffix(SUFFIXES["onnx"])
-        _to_onnx(graph, exchange, record)
-        if form == "openvino":
-            to_openvino(exchange, written, record)
-        difference = largest_difference(graph, written)
-        if not difference <= TOLERANCE:
-            raise ExportError(f"{path}: its answers differ from PyTorch's by {difference:.2g}; nothing was written")
-        if form == "openvino":
-            written.with_suffix(".bin").replace(path.with_suffix(".bin"))
-        written.replace(path)
-    return difference
-
-
-def largest_difference(graph: nn.Module, path: Path) -> float:
-    """Between the answers of a file, in float32, and of PyTorch, to noise in several sizes and batches."""
-    network, worst = load_network(path, exact=True), 0.0
-    draw = torch.Generator().manual_seed(0)
-    for batch, rows, columns in ((1, 3, 4), (2, 5, 2), (3, 2, 2)):
-        images = torch.rand(batch, 3, rows * PADDED_TO, columns * PADDED_TO, generator=draw)
-        with torch.inference_mode():
-            expected = graph(images)
-        answers = network(images.numpy())
-        for name, values in expected.items():
-            worst = max(worst, float(np.abs(values.numpy() - answers[name]).max()))
-    return worst
-
-
-def _to_onnx(graph: Graph, path: Path, record: dict[str, Any]) -> None:
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        package(name)
-    steps = {axis: PADDED_TO * torch.export.Dim(name) for axis, name in ((2, "rows"), (3, "columns"))}
-    example = torch.zeros(2, 3, 3 * PADDED_TO, 4 * PADDED_TO)
-    with _quiet(), torch.inference_mode():
-        torch.onnx.export(
-            graph, (example,), str(path), input_names=[INPUT], output_names=list(graph(example)),
-            dynamic_shapes=({0: torch.export.Dim("batch"), **steps},), opset_version=_OPSET, external_data=False,
-            dynamo=True,
-        )  # fmt: skip
-    attach_record(path, record)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's progress and its warnings about packages of other people's."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+def published(path: Path) -> Iterator[Path]:
+    """Yield a path in a folder of its own; on success the file, and OpenVINO's `.bin`, move to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+        written = Path(folder) / path.name
+        yield written
+        # The description last: it is what is opened.
+        for part in (written.with_suffix(".bin"), written):
+            if part.is_file():
+                with part.open("r+b") as file:
+                    os.fsync(file.fileno())
+                part.replace(path.with_suffix(part.suffix))
+
+
+def check_difference(plan: Plan, written: Path, path: Path) -> float:
+    """The largest difference of a file's answers from PyTorch's.
+
+    Raises:
+        ExportError: it exceeds `TOLERANCE`; `path` is what the message names.
+    """
+    difference = largest_difference(plan, written)
+    if not difference <= TOLERANCE:
+        raise ExportError(f"{path}: its answers differ from PyTorch's by {difference:.2g}; nothing was written")
+    return difference
+
+
+def largest_difference(plan: Plan, path: Path) -> float:
+    """Between the answers of a file, in float32, and of PyTorch, over all inputs of the plan."""
+    network, worst = load_network(path, exact=True), 0.0
+    for batch in plan.checks:
+        answers = network(batch)
+        for name, values in plan.expected(batch).items():
+            gaps = np.abs(values - answers[name])
+            # NaN compares with nothing, so it may not get lost in a maximum.
+            worst = float("nan") if np.isnan(gaps).any() else max(worst, float(gaps.max()))
+    return worst
+
+
+def to_onnx(plan: Plan, path: Path) -> None:
+    """Write the plan's graph as an ONNX file without facts.
+
+    Raises:
+        RuntimeMissingError: a package is not installed.
+    """
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        package(name)
+    with quiet(), torch.inference_mode():
+        names = list(plan.graph(plan.example))
+        torch.onnx.export(
+            plan.graph, (plan.example,), str(path), input_names=[plan.input_name], output_names=names,
+            dynamic_shapes=(plan.dynamic,), opset_version=_OPSET, external_data=False, dynamo=True,
+        )  # fmt: skip
+
+
+def _to_torch(plan: Plan, path: Path, facts: Mapping[str, str]) -> None:
+    with quiet(), torch.no_grad():
+        program = torch.export.export(plan.graph, (plan.example,), dynamic_shapes=(plan.dynamic,))
+        torch.export.save(program, str(path), extra_files=dict(facts))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the progress of exporters and their warnings about packages of other people's."""
+    loggers = [logging.getLogger(name) for name in (None, "torch.onnx", "onnxscript", "onnx_ir", "nncf")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
