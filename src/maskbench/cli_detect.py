@@ -46,19 +46,20 @@ def register(app: typer.Typer, say: Callable[[str], None], progress: Callable[[b
         """
         from maskbench.inference.predictor import Predictor
         from maskbench.stages import detect_files as files
+        from maskbench.stages.detect_inputs import find_inputs
 
         wish = files.Wish(out, pictures, save_json, frames)
         with messages_to_stderr(as_json):
             cameras = [text for text in paths if text.isdigit() and not Path(text).exists()]
             if cameras and len(paths) > 1:
                 raise ConfigError(f"{cameras[0]}: a camera is watched alone; name no other input beside it")
-            found = [] if cameras else files.find_photographs([Path(text) for text in paths], recursive)
+            inputs = find_inputs([Path(text) for text in paths], recursive) if not cameras else None
             predictor = Predictor(files.find_detector(model), min_score=min_score)
-            if cameras:
+            if inputs is None:
                 outcome = files.detect_camera(predictor, int(cameras[0]), wish)
             else:
                 bars = progress(is_watched())
-                outcome = files.detect_files(predictor, found, wish, say, batch=batch, progress=bars)
+                outcome = files.detect_files(predictor, inputs, wish, say, batch=batch, progress=bars)
         if as_json:
             coco = files.as_coco(outcome, predictor.classes)
             print_json({"folder": str(out), **coco, "problems": outcome.problems})

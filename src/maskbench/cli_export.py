@@ -34,13 +34,13 @@ def register(app: typer.Typer, say: Callable[[str], None], progress: Callable[[b
         ] = None,
         int8: Annotated[bool, typer.Option("--int8", help="eight bits, with the loss measured on validation")] = False,
         task: Annotated[
-            Literal["classify", "detect"] | None, typer.Option("--task", "-t", help="of a run that has both kinds of models")
+            Literal["classify", "detect"] | None, typer.Option("--task", "-t", help="of a run that has both kinds")
         ] = None,
         out: Annotated[
             Path | None, typer.Option("--out", "-o", help="the file; beside the checkpoint if not said")
         ] = None,
         data: Annotated[
-            Path | None, typer.Option("--data", "-d", help="images/ and annotations/, for a checkpoint outside of a run")
+            Path | None, typer.Option("--data", "-d", help="images/ and annotations/, for a checkpoint outside a run")
         ] = None,
         benchmark: Annotated[
             bool, typer.Option("--benchmark", help="write nothing; compare all formats of a classifier")

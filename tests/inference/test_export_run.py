@@ -167,7 +167,7 @@ def test_a_run_gives_its_last_arms_first_finished_model(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--data", "there"], "--data is for --int8 and --benchmark"),
-        (["--json", "t.json"], "--json does not go with export"),
+        (["--threads", "2"], "--threads does not go with export"),
         (["--benchmark", "--int8"], "--int8 does not go with --benchmark"),
         (["--out", "net.xml"], "a file for onnx ends in .onnx"),
     ],

@@ -65,6 +65,24 @@ def test_a_bad_file_is_told_and_the_rest_goes_on() -> None:
     assert [path.name for path in Path("detections").iterdir()] == ["detections.csv"]
 
 
+def test_a_path_that_is_not_there_is_told_and_the_rest_goes_on() -> None:
+    save(Path("good.png"))
+    Path("empty").mkdir()
+    code, said = detect("nowhere.png", "good.png", "empty", "--no-pictures")
+    assert code == 1 and said.count("error:") == 2
+    assert "nowhere.png: no such file or folder" in said and "empty: no photograph or video in it" in said
+    assert pd.read_csv("detections/detections.csv")["image"].tolist() == ["good.png"]
+
+
+def test_photographs_of_one_name_are_told_apart() -> None:
+    for folder in ("one", "two", "one/inner"):
+        save(Path(folder) / "face.png")
+    assert detect("one", "two", "--recursive", "--no-pictures")[0] == 0
+    assert pd.read_csv("detections/detections.csv")["image"].tolist() == [
+        "one/face.png", "inner/face.png", "two/face.png",
+    ]  # fmt: skip
+
+
 def test_nothing_is_written_over() -> None:
     save(Path("a/face.png"))
     save(Path("b/face.png"), 10)
@@ -95,7 +113,7 @@ def test_only_sure_faces_count_where_asked() -> None:
     ("arguments", "message"),
     [
         (["nowhere.png"], "nowhere.png: no such file or folder"),
-        (["empty"], "empty: no photograph in it"),
+        (["empty"], "empty: no photograph or video in it"),
         (["0", "good.png"], "a camera is watched alone"),
     ],
 )

@@ -195,7 +195,7 @@ def _of_file(path: Path) -> ArmFiles:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file or folder; name results/NAME, a checkpoint or an exported detector")
     exported = path.suffix in SUFFIXES.values()
-    record = read_exported_record(path) if exported else read_record(path)
+    record = read_exported_record(path, DETECTOR) if exported else read_record(path)
     kind = DETECTOR if exported else record.get("kind", CLASSIFIER)
     name = str(record.get("arm", path.stem))
     return ArmFiles(name, detector=path) if kind == DETECTOR else ArmFiles(name, classifier=path)

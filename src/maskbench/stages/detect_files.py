@@ -12,15 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from maskbench.config import ConfigError
-from maskbench.data.images import SUFFIXES, ImageError
+from maskbench.data.images import ImageError
 from maskbench.inference.detections import Detections
 from maskbench.inference.predictor import Predictor, as_rgb
 from maskbench.rundir import RunDir
+from maskbench.stages.detect_inputs import VIDEOS, Inputs
 from maskbench.storage import atomic_path, read_yaml, write_json
 from maskbench.training.trainer import BEST
 
-PHOTOGRAPHS = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-VIDEOS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
 Notify = Callable[[str], None]
 #: Called with what is done and in all.
 Progress = Callable[[int, int], None]
@@ -88,30 +87,9 @@ def find_detector(path: Path) -> Path:
     return found[0]
 
 
-def find_photographs(paths: Sequence[Path], recursive: bool) -> list[Path]:
-    """Files that are named, and photographs in folders that are named, in order, each once.
-
-    Raises:
-        ConfigError: a path is not there, or a folder holds no photograph.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(path.rglob("*") if recursive else path.iterdir())
-            photographs = [one for one in inside if one.suffix.lower() in PHOTOGRAPHS and one.is_file()]
-            if not photographs:
-                raise ConfigError(f"{path}: no photograph in it ({', '.join(sorted(PHOTOGRAPHS))})")
-            found += photographs
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise ConfigError(f"{path}: no such file or folder")
-    return list(dict.fromkeys(found))
-
-
 def detect_files(
     predictor: Predictor,
-    files: Sequence[Path],
+    inputs: Inputs,
     wish: Wish,
     notify: Notify,
     *,
@@ -122,7 +100,7 @@ def detect_files(
 
     Args:
         predictor: that finds faces.
-        files: photographs, and videos by their extension.
+        inputs: photographs, and videos by their extension.
         wish: what is to be written.
         notify: receives a line per problem and video.
         batch: photographs looked at together.
@@ -133,16 +111,19 @@ def detect_files(
         What was found; `detections.csv`, the pictures and, if wished, `detections.json` lie in `wish.out`.
     """
     wish.out.mkdir(parents=True, exist_ok=True)
-    outcome, names = Outcome(), _names(files)
-    photographs = [path for path in files if path.suffix.lower() not in VIDEOS]
+    outcome, stems = Outcome(problems=list(inputs.problems)), inputs.stems()
+    for problem in inputs.problems:
+        notify(f"error: {problem}")
+    photographs = [path for path in inputs.titles if path.suffix.lower() not in VIDEOS]
     show, done = progress("photographs"), 0
     for start in range(0, len(photographs), batch):
-        done += _photographs(predictor, photographs[start : start + batch], names, wish, outcome, notify)
+        part = {path: inputs.titles[path] for path in photographs[start : start + batch]}
+        done += _photographs(predictor, part, stems, wish, outcome, notify)
         if show:
             show(done, len(photographs))
-    for path in files:
+    for path, title in inputs.titles.items():
         if path.suffix.lower() in VIDEOS:
-            _video(predictor, path, names[path], wish, outcome, notify, progress(f"frames of {path.name}"))
+            _video(predictor, path, title, stems[path], wish, outcome, notify, progress(f"frames of {path.name}"))
     write_outcome(outcome, predictor.classes, wish)
     return outcome
 
@@ -176,26 +157,12 @@ def detect_camera(predictor: Predictor, number: int, wish: Wish) -> Outcome:
     return outcome
 
 
-def _names(files: Sequence[Path]) -> dict[Path, str]:
-    """What the results of each file are called: its stem, with a number where several have the same."""
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for path in files:
-        stem, number = path.stem, 1
-        while stem.casefold() in taken:
-            number += 1
-            stem = f"{path.stem}-{number}"
-        taken.add(stem.casefold())
-        names[path] = stem
-    return names
-
-
 def _photographs(
-    predictor: Predictor, files: Sequence[Path], names: dict[Path, str], wish: Wish, outcome: Outcome, notify: Notify
+    predictor: Predictor, titles: dict[Path, str], stems: dict[Path, str], wish: Wish, outcome: Outcome, notify: Notify
 ) -> int:
     """One batch; returns how many files it had."""
     read: list[tuple[Path, NDArray[np.uint8]]] = []
-    for path in files:
+    for path in titles:
         try:
             read.append((path, as_rgb(path)))
         except (ImageError, OSError) as error:
@@ -203,12 +170,12 @@ def _photographs(
             notify(f"error: {error}")
     for (path, pixels), found in zip(read, predictor.many([pixels for _, pixels in read], max(1, len(read))),
                                      strict=True):  # fmt: skip
-        outcome.add(path.name, found)
+        outcome.add(titles[path], found)
         if wish.pictures:
             # Never the name of a photograph: --out may be the folder they lie in.
-            with atomic_path(wish.out / f"{names[path]}.detected.png") as temporary:
+            with atomic_path(wish.out / f"{stems[path]}.detected.png") as temporary:
                 found.plot(pixels).save(temporary, format="PNG")
-    return len(files)
+    return len(titles)
 
 
 def frames_of(source: str | int) -> Iterator[tuple[NDArray[np.uint8], float]]:
@@ -244,7 +211,14 @@ def _frame_count(path: Path) -> int:
 
 
 def _video(
-    predictor: Predictor, path: Path, name: str, wish: Wish, outcome: Outcome, notify: Notify, progress: Progress | None
+    predictor: Predictor,
+    path: Path,
+    title: str,
+    stem: str,
+    wish: Wish,
+    outcome: Outcome,
+    notify: Notify,
+    progress: Progress | None,
 ) -> None:
     total = _frame_count(path)
     total = min(total, wish.frames) if wish.frames else total
@@ -256,16 +230,16 @@ def _video(
                 progress(min(done, total), total)
 
     try:
-        count = watch(predictor, counted(), path.name, name, wish, outcome)
+        count = watch(predictor, counted(), title, stem, wish, outcome)
     except ConfigError as error:
         outcome.problems.append(str(error))
         notify(f"error: {error}")
         return
     if not count:
-        outcome.problems.append(f"{path.name}: no frame could be read")
-        notify(f"error: {path.name}: no frame could be read")
+        outcome.problems.append(f"{title}: no frame could be read")
+        notify(f"error: {title}: no frame could be read")
     else:
-        notify(f"{path.name}: {count} frames")
+        notify(f"{title}: {count} frames")
 
 
 def watch(
