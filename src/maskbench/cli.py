@@ -133,7 +133,7 @@ def _study(names: list[str], base: Path, overwrite: bool, engine: Engine | None 
     """Run the named stages of a run."""
     from maskbench import study
     from maskbench.rundir import RunError, command_line
-    from maskbench.stages.context import Engine, check_inputs, dataset_root
+    from maskbench.stages.context import Engine, check_explanations, check_inputs, dataset_root
 
     config, folders = choose_config(base, **options, fresh=overwrite)
     if "audit" not in names and not folders.config_file.is_file():
@@ -147,6 +147,8 @@ def _study(names: list[str], base: Path, overwrite: bool, engine: Engine | None 
     if {"train", "detect-train"} & set(names):
         check_inputs(context)
         device = _device(config, names)
+    if "explain" in names:
+        check_explanations(context)
     if overwrite and folders.results.exists():
         _delete_run(folders)
     with folders.lock():
