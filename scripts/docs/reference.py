@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 _PLACE = re.compile(r"<!-- generated: (config|presets|checks|explanations|interventions|properties|sample) -->")
 _FILE = re.compile(r"<!-- file: (\S+) -->")
 #: Where a link of a file in the repository's root leads to on the site.
-_LINKS = {"](docs/": "](", "](CHANGELOG.md)": "](changes.md)", "](CONTRIBUTING.md)": "](contributing.md)"}
+_LINKS = {"](docs/": "](", "](CHANGELOG.md)": "](changes.md)", "](LICENSE)": "](credits.md)"}
 #: Limits of a field, as pydantic keeps them.
 _LIMITS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "multiple_of": "multiple of {}",
            "min_length": "at least {} long"}  # fmt: skip
