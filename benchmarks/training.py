@@ -26,11 +26,11 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from maskbench import schemas, study
-from maskbench.cli import choose_config
 from maskbench.config import STUDY_ARMS, Config
 from maskbench.data.faces import make_canvases
 from maskbench.models.execution import resolve_execution
 from maskbench.models.registry import build_model
+from maskbench.options import choose_config
 from maskbench.stages.context import Context, face_crops
 from maskbench.training.fit import FitInputs, build_datamodule, preprocess_from, quiet_lightning
 from maskbench.training.losses import build_loss

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 PLACE = "<!-- generated: commands -->"
-#: Begins what is to be typed.
-_EXAMPLE = re.compile(r"Examples?:\s*", re.IGNORECASE)
 #: What is written for a value.
 _KINDS = {str: "TEXT", Path: "PATH", int: "N", float: "X"}
 
@@ -26,24 +25,20 @@ def _pages() -> list[str]:
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     lines: list[str] = []
     for name, command in commands.items():
-        lines += [f"## maskbench {name}", "", *_help(command.help or command.callback.__doc__ or "")]
+        lines += [f"## maskbench {name}", "", *_help(command)]
         lines += _table("Argument", [one for one in command.params if one.param_type_name == "argument"])
         lines += _table("Option", [one for one in command.params if one.param_type_name == "option"])
     return lines
 
 
-def _help(text: str) -> list[str]:
-    """Paragraphs as they are, examples as code."""
-    lines = []
-    for paragraph in re.split(r"\n\s*\n", text.replace("\b\n", "").strip()):
-        words = [line.strip() for line in paragraph.strip().splitlines()]
-        found = _EXAMPLE.match(words[0])
-        if found:
-            words[0] = words[0][found.end() :]
-            lines += ["```sh", *filter(None, words), "```", ""]
-        else:
-            lines += [" ".join(words), ""]
-    return lines
+def _help(command: Any) -> Iterator[str]:
+    """Paragraphs of the help as they are, its examples as code."""
+    for paragraph in re.split(r"\n\s*\n", (command.help or "").replace("\b\n", "").strip()):
+        yield from (" ".join(paragraph.split()), "")
+    title, *examples = [line.strip() for line in (command.epilog or "").splitlines() if line.strip()] or [""]
+    if not title.startswith("Example") or not examples:
+        raise LookupError(f"maskbench {command.name}: its help has no example")
+    yield from ("```sh", *examples, "```", "")
 
 
 def _table(title: str, parameters: list[Any]) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from maskbench.cli_options import AsJson, Debug, complete_result, examples
+from maskbench.cli_output import is_watched, messages_to_stderr, print_json
 from maskbench.config import ConfigError
 
 Progress = Callable[[str], Callable[[int, int], None] | None]
@@ -22,44 +23,52 @@ def register(app: typer.Typer, say: Callable[[str], None], progress: Callable[[b
 
 def _register_detect(app: typer.Typer, say: Callable[[str], None], progress: Callable[[bool], Progress]) -> None:
 
-    @app.command()
+    @app.command(epilog=examples(
+        "maskbench detect results/mine photographs/ -o found --save-json",
+        "maskbench detect results/mine street.jpg --json | jq '.annotations[].bbox'",
+        "maskbench detect results/mine 0",
+    ))  # fmt: skip
     def detect(
-        model: Annotated[Path, typer.Argument(help="a detector (.safetensors, or exported), or results/NAME of a run")],
+        model: Annotated[
+            Path,
+            typer.Argument(autocompletion=complete_result,
+                           help="a detector (.safetensors, or exported), or results/NAME of a run"),
+        ],
         paths: Annotated[list[str], typer.Argument(help="photographs, folders, videos, or a camera's number")],
-        out: Annotated[Path, typer.Option("--out", help="folder of what is written")] = Path("detections"),
+        out: Annotated[Path, typer.Option("--out", "-o", help="folder of what is written")] = Path("detections"),
         min_score: Annotated[float, typer.Option("--min-score", min=0, max=1, help="faces below are left out")] = 0.3,
         save_json: Annotated[bool, typer.Option("--save-json", help="write detections.json (COCO format)")] = False,
         pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="write annotated pictures")] = True,
-        recursive: Annotated[bool, typer.Option("--recursive", help="look into folders of folders")] = False,
+        recursive: Annotated[bool, typer.Option("--recursive", "-r", help="look into folders of folders")] = False,
         batch: Annotated[int, typer.Option("--batch", min=1, help="photographs looked at together")] = 8,
         frames: Annotated[int, typer.Option("--frames", min=0, help="stop a camera or video after so many")] = 0,
-        debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
-    ) -> int:
+        as_json: AsJson = False,
+        debug: Debug = False,
+    ) -> int:  # fmt: skip
         """Find faces in photographs, folders, videos or a camera's pictures, and say who wears a mask.
 
         Annotated pictures and detections.csv go to --out. What cannot be read is reported, and the rest goes on.
-
-        Example: maskbench detect results/mine photos/ --out found --save-json
         """
         from maskbench.inference.predictor import Predictor
         from maskbench.stages import detect_files as files
 
         wish = files.Wish(out, pictures, save_json, frames)
-        cameras = [text for text in paths if text.isdigit() and not Path(text).exists()]
-        if cameras and len(paths) > 1:
-            raise ConfigError(f"{cameras[0]}: a camera is watched alone; name no other input beside it")
-        found = [] if cameras else files.find_photographs([Path(text) for text in paths], recursive)
-        predictor = Predictor(files.find_detector(model), min_score=min_score)
-        if cameras:
-            outcome = files.Outcome()
-            out.mkdir(parents=True, exist_ok=True)
-            name = f"camera-{cameras[0]}"
-            files.watch(predictor, files.frames_of(int(cameras[0])), name, name, wish, outcome)
-            files.write_outcome(outcome, predictor.classes, wish)
+        with messages_to_stderr(as_json):
+            cameras = [text for text in paths if text.isdigit() and not Path(text).exists()]
+            if cameras and len(paths) > 1:
+                raise ConfigError(f"{cameras[0]}: a camera is watched alone; name no other input beside it")
+            found = [] if cameras else files.find_photographs([Path(text) for text in paths], recursive)
+            predictor = Predictor(files.find_detector(model), min_score=min_score)
+            if cameras:
+                outcome = files.detect_camera(predictor, int(cameras[0]), wish)
+            else:
+                bars = progress(is_watched())
+                outcome = files.detect_files(predictor, found, wish, say, batch=batch, progress=bars)
+        if as_json:
+            coco = files.as_coco(outcome, predictor.classes)
+            print_json({"folder": str(out), **coco, "problems": outcome.problems})
         else:
-            show = progress(sys.stdout.isatty())("photographs")
-            outcome = files.detect_files(predictor, found, wish, say, batch=batch, progress=show)
-        say(f"{len(outcome.annotations)} faces in {len(outcome.images)} pictures: {out / 'detections.csv'}")
+            say(f"{len(outcome.annotations)} faces in {len(outcome.images)} pictures: {out / 'detections.csv'}")
         return 1 if outcome.problems else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,38 @@ def default_name(source: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).resolve().name).strip("-._")[:80] or "study"
 
 
+def nested(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Settings with dotted names as nested ones; later ones win.
+
+    Example:
+        >>> nested({"train.epochs": 2, "train": {"loss": "focal"}})
+        {'train': {'epochs': 2, 'loss': 'focal'}}
+    """
+    found: dict[str, Any] = {}
+    for name, value in (settings or {}).items():
+        layer: Any = value
+        for part in reversed(name.split(".")):
+            layer = {part: layer}
+        found = merge(found, layer)
+    return found
+
+
+def parse_settings(texts: Sequence[str] | None) -> dict[str, Any]:
+    """The layer that repeated `--set section.field=value` stand for; later ones win.
+
+    Raises:
+        ConfigError: one of them is not of this form.
+
+    Example:
+        >>> parse_settings(["train.epochs=5", "train.loss=focal"])
+        {'train': {'epochs': 5, 'loss': 'focal'}}
+    """
+    found: dict[str, Any] = {}
+    for text in texts or []:
+        found = merge(found, parse_setting(text))
+    return found
+
+
 def choose_config(
     base: Path,
     *,
@@ -31,7 +64,7 @@ def choose_config(
     preset: str | None,
     config_file: Path | None,
     weights: str | None,
-    settings: list[str] | None,
+    settings: Mapping[str, Any] | None,
     seeds: int | None = None,
     fresh: bool = False,
 ) -> tuple[Config, RunDir]:
@@ -45,7 +78,7 @@ def choose_config(
     layers: list[dict[str, Any]] = []
     if config_file:
         layers.append(read_config_file(config_file))
-    layers += [parse_setting(text) for text in settings or []]
+    layers.append(nested(settings))
     if data:
         layers.append({"data": {"source": data}})
     if weights:

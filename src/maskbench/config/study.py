@@ -149,7 +149,7 @@ def make_config(preset: str = "quick", *layers: Mapping[str, Any]) -> Config:
     for layer in layers:
         chosen = merge(chosen, layer)
     values = merge({**PRESETS[preset], "preset": preset}, chosen)
-    if _names_a_dataset(chosen) and "sample" not in chosen["data"]:
+    if _names_a_dataset(chosen) and not chosen["data"].get("sample"):
         values["data"].pop("sample", None)  # the preset's size of a sample that is not used
     try:
         return Config.model_validate(values)

@@ -134,20 +134,27 @@ def _sample(values: Mapping[str, Any], cache: Path, notify: Callable[[str], None
     return folder
 
 
+def cached_kaggle() -> Path | None:
+    """The public dataset in kagglehub's cache; None: it is not there."""
+    from kagglehub.cache import Cache
+    from kagglehub.handle import parse_dataset_handle
+
+    cached = Cache().load_from_cache(parse_dataset_handle(KAGGLE_HANDLE))
+    return None if cached is None else Path(cached)
+
+
 def _kaggle(notify: Callable[[str], None]) -> Path:
     """The public dataset, from kagglehub's cache or the network."""
     instead = f"download it by hand from {KAGGLE_PAGE} and give the unpacked folder (--data PATH), or use --data sample"
     try:
         import kagglehub
         from kagglehub import exceptions
-        from kagglehub.cache import Cache
-        from kagglehub.handle import parse_dataset_handle
     except ImportError as error:
         raise DatasetError(f"kaggle: the package kagglehub cannot be imported ({error}); {instead}") from error
 
-    cached = Cache().load_from_cache(parse_dataset_handle(KAGGLE_HANDLE))
+    cached = cached_kaggle()
     if cached is not None:
-        return dataset_folder(Path(cached))
+        return dataset_folder(cached)
     reason = _unreachable(KAGGLE_PAGE, PROBE_SECONDS)
     if reason is not None:
         raise DatasetError(f"kaggle: {KAGGLE_HANDLE} is not cached and the site is out of reach ({reason}); {instead}")

@@ -230,6 +230,16 @@ def _cache_folder() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
+def cached_imagenet() -> tuple[Path, Literal["ok", "damaged", "absent"]]:
+    """Where torchvision's ImageNet weights lie in torch's cache, and whether they are there and whole."""
+    from torchvision.models import ResNet34_Weights
+
+    path = _cache_folder() / ResNet34_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[-1]
+    if not path.is_file():
+        return path, "absent"
+    return path, "ok" if sha256_file(path).startswith(_hash_prefix(path.name)) else "damaged"
+
+
 def _imagenet(requested: str, notify: Callable[[str], None] | None) -> LoadedWeights:
     """Torchvision's ImageNet-1k weights, from its cache or downloaded into it.
 

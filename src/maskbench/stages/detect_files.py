@@ -22,6 +22,8 @@ from maskbench.training.trainer import BEST
 PHOTOGRAPHS = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 VIDEOS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
 Notify = Callable[[str], None]
+#: Called with what is done and in all.
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def detect_files(
     notify: Notify,
     *,
     batch: int = 8,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[str], Progress | None] = lambda title: None,
 ) -> Outcome:
     """Detect in photographs and videos; what cannot be read is told, and the rest goes on.
 
@@ -124,7 +126,8 @@ def detect_files(
         wish: what is to be written.
         notify: receives a line per problem and video.
         batch: photographs looked at together.
-        progress: called with files done and in all.
+        progress: given a title, returns a callback for photographs, or frames of a video, done and in all; None hides
+            progress.
 
     Returns:
         What was found; `detections.csv`, the pictures and, if wished, `detections.json` lie in `wish.out`.
@@ -132,17 +135,14 @@ def detect_files(
     wish.out.mkdir(parents=True, exist_ok=True)
     outcome, names = Outcome(), _names(files)
     photographs = [path for path in files if path.suffix.lower() not in VIDEOS]
-    done = 0
+    show, done = progress("photographs"), 0
     for start in range(0, len(photographs), batch):
         done += _photographs(predictor, photographs[start : start + batch], names, wish, outcome, notify)
-        if progress:
-            progress(done, len(files))
+        if show:
+            show(done, len(photographs))
     for path in files:
         if path.suffix.lower() in VIDEOS:
-            _video(predictor, path, names[path], wish, outcome, notify)
-            done += 1
-            if progress:
-                progress(done, len(files))
+            _video(predictor, path, names[path], wish, outcome, notify, progress(f"frames of {path.name}"))
     write_outcome(outcome, predictor.classes, wish)
     return outcome
 
@@ -154,11 +154,26 @@ def write_outcome(outcome: Outcome, classes: Sequence[str], wish: Wish) -> None:
     with atomic_path(wish.out / "detections.csv") as temporary:
         table.to_csv(temporary, index=False)
     if wish.json:
-        categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
-        write_json(
-            wish.out / "detections.json",
-            {"images": outcome.images, "annotations": outcome.annotations, "categories": categories},
-        )
+        write_json(wish.out / "detections.json", as_coco(outcome, classes))
+
+
+def as_coco(outcome: Outcome, classes: Sequence[str]) -> dict[str, Any]:
+    """All faces in COCO's format; categories count from 1 in class order."""
+    categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+    return {"images": outcome.images, "annotations": outcome.annotations, "categories": categories}
+
+
+def detect_camera(predictor: Predictor, number: int, wish: Wish) -> Outcome:
+    """Detect in a camera's pictures until Ctrl-C, or as many as are wished for.
+
+    Raises:
+        ConfigError: it cannot be opened.
+    """
+    wish.out.mkdir(parents=True, exist_ok=True)
+    outcome, name = Outcome(), f"camera-{number}"
+    watch(predictor, frames_of(number), name, name, wish, outcome)
+    write_outcome(outcome, predictor.classes, wish)
+    return outcome
 
 
 def _names(files: Sequence[Path]) -> dict[Path, str]:
@@ -218,9 +233,30 @@ def frames_of(source: str | int) -> Iterator[tuple[NDArray[np.uint8], float]]:
         capture.release()
 
 
-def _video(predictor: Predictor, path: Path, name: str, wish: Wish, outcome: Outcome, notify: Notify) -> None:
+def _frame_count(path: Path) -> int:
+    """How many frames a video says it has; 0: it does not say."""
+    import cv2
+
+    capture = cv2.VideoCapture(str(path))
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    capture.release()
+    return max(count, 0)
+
+
+def _video(
+    predictor: Predictor, path: Path, name: str, wish: Wish, outcome: Outcome, notify: Notify, progress: Progress | None
+) -> None:
+    total = _frame_count(path)
+    total = min(total, wish.frames) if wish.frames else total
+
+    def counted() -> Iterator[tuple[NDArray[np.uint8], float]]:
+        for done, frame in enumerate(frames_of(str(path)), start=1):
+            yield frame
+            if progress and total:
+                progress(min(done, total), total)
+
     try:
-        count = watch(predictor, frames_of(str(path)), path.name, name, wish, outcome)
+        count = watch(predictor, counted(), path.name, name, wish, outcome)
     except ConfigError as error:
         outcome.problems.append(str(error))
         notify(f"error: {error}")
