@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 PLACE = "<!-- generated: commands -->"
+#: Begins what is to be typed, up to the end of the help.
+_EXAMPLES = re.compile(r"^\s*Examples?:", re.MULTILINE)
 #: What is written for a value.
 _KINDS = {str: "TEXT", Path: "PATH", int: "N", float: "X"}
 
@@ -33,12 +35,14 @@ def _pages() -> list[str]:
 
 def _help(command: Any) -> Iterator[str]:
     """Paragraphs of the help as they are, its examples as code."""
-    for paragraph in re.split(r"\n\s*\n", (command.help or "").replace("\b\n", "").strip()):
+    text = f"{command.help or ''}\n\n{command.epilog or ''}".replace("\b\n", "")
+    words, *examples = _EXAMPLES.split(text, maxsplit=1)
+    for paragraph in re.split(r"\n\s*\n", words.strip()):
         yield from (" ".join(paragraph.split()), "")
-    title, *examples = [line.strip() for line in (command.epilog or "").splitlines() if line.strip()] or [""]
-    if not title.startswith("Example") or not examples:
+    shown = [line.strip() for line in "".join(examples).splitlines() if line.strip()]
+    if not shown:
         raise LookupError(f"maskbench {command.name}: its help has no example")
-    yield from ("```sh", *examples, "```", "")
+    yield from ("```sh", *shown, "```", "")
 
 
 def _table(title: str, parameters: list[Any]) -> list[str]:
@@ -50,9 +54,10 @@ def _names(one: Any) -> str:
     if one.param_type_name == "argument":
         return f"`{one.metavar or one.name.upper()}`" + ("" if one.required else " (may be left out)")
     value = "" if one.is_flag else f" {_value(one)}"
-    # A bar would end the table's cell even inside code.
-    names = [f"`{name}{value}`".replace("|", "\\|") for name in (*one.opts, *one.secondary_opts)]
-    return ", ".join(names) + (", repeatable" if one.multiple and "repeatable" not in (one.help or "") else "")
+    names = [*one.opts, *one.secondary_opts]
+    names[-1] += value.replace("|", "\\|")  # a bar would end the table's cell even inside code
+    repeatable = one.multiple and "repeatable" not in (one.help or "")
+    return ", ".join(f"`{name}`" for name in names) + (", repeatable" if repeatable else "")
 
 
 def _value(one: Any) -> str:
