@@ -71,11 +71,9 @@ def complete_sample_setting(incomplete: str) -> list[str]:
 
 def complete_method(incomplete: str) -> list[str]:
     """Attribution methods."""
-    from typing import get_args
+    from maskbench.config import EXPLAIN_METHODS
 
-    from maskbench.config import ExplainMethod
-
-    return beginning_with(incomplete, list(get_args(ExplainMethod)))
+    return beginning_with(incomplete, list(EXPLAIN_METHODS))
 
 
 def _paths(incomplete: str) -> list[str]:

@@ -6,6 +6,7 @@ run saves, complete, and what its stages are keyed by.
 """
 
 from maskbench.config.analysis import (
+    EXPLAIN_METHODS,
     CompareConfig,
     Experiment,
     ExperimentsConfig,
@@ -39,6 +40,7 @@ from maskbench.config.study import (
 from maskbench.config.training import ArmConfig, AugmentConfig, EvaluateConfig, TrainConfig
 
 __all__ = [
+    "EXPLAIN_METHODS",
     "PRESETS",
     "STUDY_ARMS",
     "WEIGHTS_NAMES",
