@@ -6,7 +6,7 @@ LOCK := requirements/lock.txt
 STAMP := $(VENV)/.installed-$(or $(TORCH_BACKEND),default)
 ARGS ?=
 
-.PHONY: study test lint setup lock clean bench
+.PHONY: study test lint docs setup lock clean bench
 
 study: setup
 	$(BIN)/maskbench run $(ARGS)
@@ -16,10 +16,14 @@ test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/ruff format --check src tests benchmarks scripts
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# The site, into site/: from docs/ and the code, without network; a warning is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 bench: setup
 	$(BIN)/python benchmarks/training.py
@@ -37,4 +41,4 @@ lock: setup
 	sh scripts/lock.sh
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache site

@@ -71,9 +71,9 @@ def complete_sample_setting(incomplete: str) -> list[str]:
 
 def complete_method(incomplete: str) -> list[str]:
     """Attribution methods."""
-    from maskbench.config import ExplainConfig
+    from maskbench.config import EXPLAIN_METHODS
 
-    return beginning_with(incomplete, list(ExplainConfig().methods))
+    return beginning_with(incomplete, list(EXPLAIN_METHODS))
 
 
 def _paths(incomplete: str) -> list[str]:

@@ -269,16 +269,18 @@ class Study:
         Raises:
             RunError: the folder holds another configuration, a stage that is needed has not run, or another process is
                 at work there.
-            ConfigError: an arm or the weights are not known.
+            ConfigError: an arm, the weights or an explanation method are not known.
             AuditFailedError: the dataset has an error that stops a study.
         """
-        from maskbench.stages.context import check_inputs
+        from maskbench.stages.context import check_explanations, check_inputs
         from maskbench.study import used_sections
 
         config, folders, device = self.config, self.context.folders, ""
         if {"train", "detect-train"} & set(stages):
             check_inputs(self.context)
             device = _device(config, stages)
+        if "explain" in stages:
+            check_explanations(self.context)
         with folders.lock():
             folders.claim(config, used_sections(folders))
             folders.record_command(self.command or call, device)

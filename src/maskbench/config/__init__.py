@@ -6,11 +6,11 @@ run saves, complete, and what its stages are keyed by.
 """
 
 from maskbench.config.analysis import (
+    EXPLAIN_METHODS,
     CompareConfig,
     Experiment,
     ExperimentsConfig,
     ExplainConfig,
-    ExplainMethod,
     FactorsConfig,
     Intervention,
     InterventionsConfig,
@@ -40,6 +40,7 @@ from maskbench.config.study import (
 from maskbench.config.training import ArmConfig, AugmentConfig, EvaluateConfig, TrainConfig
 
 __all__ = [
+    "EXPLAIN_METHODS",
     "PRESETS",
     "STUDY_ARMS",
     "WEIGHTS_NAMES",
@@ -58,7 +59,6 @@ __all__ = [
     "Experiment",
     "ExperimentsConfig",
     "ExplainConfig",
-    "ExplainMethod",
     "FacesConfig",
     "FactorsConfig",
     "Intervention",

@@ -23,10 +23,12 @@ class ExperimentsConfig(Section):
         description="data_efficiency: a share of the faces is repeated to epochs of full length, so that fewer labels "
         "are not also fewer steps",
     )
-    regimes: tuple[Literal["full", "frozen", "gradual", "discriminative"], ...] = ("full", "frozen", "gradual")
-    losses: tuple[Literal["cross_entropy", "class_balanced", "focal"], ...] = (
-        "cross_entropy", "class_balanced", "focal",
-    )  # fmt: skip
+    regimes: tuple[Literal["full", "frozen", "gradual", "discriminative"], ...] = Field(
+        ("full", "frozen", "gradual"), description="regimes: values of train.regime"
+    )
+    losses: tuple[Literal["cross_entropy", "class_balanced", "focal"], ...] = Field(
+        ("cross_entropy", "class_balanced", "focal"), description="losses: values of train.loss"
+    )
     balance: tuple[Share, ...] = Field((0.0, 0.5, 1.0), description="imbalance: 0 natural, 1 equal classes")
     label_noise: tuple[Share, ...] = Field((0.1, 0.2, 0.4), description="shares of training labels made wrong")
     resamples: int = Field(2000, ge=2, description="draws of photographs for the variants' intervals")
@@ -67,16 +69,17 @@ class InterventionsConfig(Section):
     resamples: int = Field(2000, ge=2, description="draws of photographs for intervals")
 
 
-ExplainMethod = Literal[
+#: Methods of the large presets. Which exist, `explain.cam.METHODS` says alone, so that a new one is one entry there.
+EXPLAIN_METHODS = (
     "grad_cam", "grad_cam_pp", "layer_cam", "hires_cam", "eigen_cam", "score_cam", "integrated_gradients", "occlusion",
     "gradient_shap",
-]  # fmt: skip
+)  # fmt: skip
 
 
 class ExplainConfig(Section):
     """What is looked at inside trained models, on the test faces."""
 
-    methods: tuple[ExplainMethod, ...] = Field(
+    methods: tuple[str, ...] = Field(
         (
             "grad_cam", "grad_cam_pp", "layer_cam", "hires_cam", "eigen_cam", "integrated_gradients", "occlusion",
             "gradient_shap",
@@ -113,7 +116,7 @@ class CompareConfig(Section):
 class ReportConfig(Section):
     """Figures and warnings of the report."""
 
-    dpi: int = Field(130, ge=50, le=600)
+    dpi: int = Field(130, ge=50, le=600, description="of figures as PNG")
     few_faces: int = Field(
         30, ge=0, description="below this many test faces, one face moves a class's recall by over 3 points: warned of"
     )

@@ -54,7 +54,7 @@ class EdaConfig(Section):
     """Settings of the descriptive statistics."""
 
     bootstrap: int = Field(500, ge=0, description="resamples of photographs for confidence intervals")
-    confidence: float = Field(0.95, gt=0, lt=1)
+    confidence: float = Field(0.95, gt=0, lt=1, description="of the intervals")
     heatmap_cells: int = Field(40, ge=4, le=400, description="cells along each side of spatial heatmaps")
 
 
@@ -67,7 +67,7 @@ class SplitConfig(Section):
         "leakage does",
     )
     fractions: tuple[float, float, float] = Field((0.70, 0.15, 0.15), description="train, val, test")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of the deal; split number s is dealt with seed + s")
     folds: int = Field(20, ge=3, description="grouped: stratified folds dealt to the three sides")
     k: int = Field(5, ge=2, description="kfold: run number r tests on fold r mod k of repetition r div k")
 

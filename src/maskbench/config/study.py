@@ -9,11 +9,11 @@ from typing import Any, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from maskbench.config.analysis import (
+    EXPLAIN_METHODS,
     CompareConfig,
     Experiment,
     ExperimentsConfig,
     ExplainConfig,
-    ExplainMethod,
     FactorsConfig,
     Intervention,
     InterventionsConfig,
@@ -45,8 +45,8 @@ STUDY_ARMS = (
 class Config(Section):
     """Everything that defines a study."""
 
-    name: Name = "study"
-    preset: str = "quick"
+    name: Name = Field("study", description="of the run: results/NAME and plots/NAME")
+    preset: str = Field("quick", description="what the other layers are laid over")
     data: DataConfig = DataConfig()
     audit: AuditConfig = AuditConfig()
     eda: EdaConfig = EdaConfig()
@@ -108,7 +108,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "faces": {"input_size": 96},
         "train": {"epochs": 30, "patience": 10},
         "interventions": {"run": get_args(Intervention)},
-        "explain": {"methods": get_args(ExplainMethod)},
+        "explain": {"methods": EXPLAIN_METHODS},
         "detect": {"epochs": 60, "channels": 128, "convolutions": 4, "input_size": 640, "crop_sizes": [320, 384, 448]},
     },
     "paper": {
@@ -117,7 +117,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train": {"epochs": 60, "patience": 15},
         "interventions": {"run": get_args(Intervention)},
         "experiments": {"run": get_args(Experiment)},
-        "explain": {"methods": get_args(ExplainMethod), "faithfulness_faces": 300},
+        "explain": {"methods": EXPLAIN_METHODS, "faithfulness_faces": 300},
         "detect": {"epochs": 120, "channels": 128, "convolutions": 4, "input_size": 640, "crop_sizes": [320, 384, 448]},
     },
 }

@@ -12,21 +12,21 @@ from maskbench.config.base import Name, Section, Share
 class ArmConfig(Section):
     """What is compared: an implementation with an initialisation."""
 
-    name: Name
-    implementation: str = Field(min_length=1)
-    initialisation: Literal["random", "pretrained"]
+    name: Name = Field(description="of the arm, in tables, figures and folders")
+    implementation: str = Field(min_length=1, description="a model of `models.registry`: `manual` or `torchvision`")
+    initialisation: Literal["random", "pretrained"] = Field(description="pretrained: from `weights`")
 
 
 class AugmentConfig(Section):
     """Augmentation, drawn per batch on the device; sized for faces of about 20 px."""
 
     flip: Share = Field(0.5, description="probability of a horizontal flip")
-    rotate_degrees: float = Field(10.0, ge=0, le=180)
+    rotate_degrees: float = Field(10.0, ge=0, le=180, description="rotation by up to this, either way")
     scale: float = Field(0.15, ge=0, lt=1, description="zoom by a factor in [1 - s, 1 + s]")
     translate: Share = Field(0.08, description="shift by up to this share of the crop")
-    brightness: float = Field(0.3, ge=0, le=1)
-    contrast: float = Field(0.3, ge=0, le=1)
-    saturation: float = Field(0.3, ge=0, le=1)
+    brightness: float = Field(0.3, ge=0, le=1, description="factor in [1 - b, 1 + b]")
+    contrast: float = Field(0.3, ge=0, le=1, description="likewise")
+    saturation: float = Field(0.3, ge=0, le=1, description="likewise")
     blur: Share = Field(0.1, description="probability of a Gaussian blur")
     rescale: Share = Field(0.3, description="probability of shrinking to 8…32 px and back: tiny faces from large ones")
     erase: Share = Field(0.0, description="probability of erasing a random rectangle")
@@ -35,22 +35,26 @@ class AugmentConfig(Section):
 class TrainConfig(Section):
     """One protocol for every arm."""
 
-    epochs: int = Field(14, ge=1)
-    batch_size: int = Field(32, ge=2)
-    optimiser: Literal["adamw", "sgd"] = "adamw"
+    epochs: int = Field(14, ge=1, description="passes over the training faces, at most")
+    batch_size: int = Field(32, ge=2, description="faces per step")
+    optimiser: Literal["adamw", "sgd"] = Field("adamw", description="sgd: with Nesterov momentum")
     learning_rate: float = Field(
         4e-4, gt=0, description="of 1e-3 and 4e-4 the better on validation faces for pretrained weights, see docs"
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
-    weight_decay: float = Field(0.05, ge=0)
+    weight_decay: float = Field(0.05, ge=0, description="of weights; biases and batch-norm gains have none")
     warmup_share: Share = Field(0.15, description="share of all steps over which the rate rises linearly")
     final_rate_share: Share = Field(0.01, description="the cosine ends at this share of the peak rate")
-    loss: Literal["cross_entropy", "class_balanced", "focal"] = "class_balanced"
+    loss: Literal["cross_entropy", "class_balanced", "focal"] = Field(
+        "class_balanced", description="class_balanced: classes weighed by their effective number of faces"
+    )
     class_balance_beta: float = Field(0.999, ge=0, lt=1, description="Cui et al. 2019, eq. 2")
-    focal_gamma: float = Field(2.0, ge=0)
-    label_smoothing: float = Field(0.05, ge=0, lt=1)
-    balanced_sampler: bool = False
-    regime: Literal["full", "frozen", "gradual", "discriminative"] = "full"
+    focal_gamma: float = Field(2.0, ge=0, description="focal: exponent, Lin et al. 2017, eq. 4")
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="share of each target spread over all classes")
+    balanced_sampler: bool = Field(False, description="faces are drawn so that classes come equally often")
+    regime: Literal["full", "frozen", "gradual", "discriminative"] = Field(
+        "full", description="which layers learn: all, the head, one more group of layers at a time, all at other rates"
+    )
     layer_decay: float = Field(0.7, gt=0, le=1, description="discriminative: rate factor per depth group from the head")
     unfreeze_every: int = Field(1, ge=1, description="gradual: epochs between unfreezing one more depth group")
     gradient_clip: float = Field(1.0, ge=0, description="largest global gradient norm; 0: no clipping")
@@ -71,14 +75,14 @@ class TrainConfig(Section):
         20.0, ge=0, description="least time between resume checkpoints (250 MB each), written at the end of an epoch"
     )
     moving_average: float = Field(0.95, ge=0, lt=1, description="decay of the loss's moving average")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
     augment: AugmentConfig = AugmentConfig()
 
 
 class EvaluateConfig(Section):
     """How predictions are made (the same on validation while training and on the test split) and measured."""
 
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(128, ge=1, description="faces predicted at once")
     flip_average: bool = Field(True, description="average the logits of a face and its mirror image")
     resamples: int = Field(1000, ge=2, description="draws of photographs for bootstrap intervals")
     confidence: float = Field(0.95, gt=0, lt=1, description="of the intervals")

@@ -6,7 +6,7 @@ Maps are never scaled per face: their magnitudes stay comparable between faces, 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -122,9 +122,7 @@ def maps_by_method(
         ValueError: unknown method or layer, a layer without maps, or not a target for each face.
     """
     known = METHODS | BASELINES
-    for method in methods:
-        if method not in known:
-            raise ValueError(f"method {method!r}: choose among {', '.join(known)}")
+    check_methods(methods, known)
     if len(images) != len(targets):
         raise ValueError(f"{len(images)} faces and {len(targets)} targets: one for each")
     module = named_layer(model, layer) if any(known[name].uses_layer for name in methods) else model
@@ -143,6 +141,18 @@ def maps_by_method(
             if progress:
                 progress(min(start + batch_size, len(images)), len(images))
     return {name: torch.cat(found) for name, found in parts.items()}
+
+
+def check_methods(methods: Sequence[str], known: Mapping[str, Method] | None = None) -> None:
+    """Refuse a method that is none of `known` (default: `METHODS`).
+
+    Raises:
+        ValueError: names the unknown one and those that are known.
+    """
+    known = METHODS if known is None else known
+    for method in methods:
+        if method not in known:
+            raise ValueError(f"method {method!r}: choose among {', '.join(known)}")
 
 
 def scores_of(logits: Tensor, targets: Tensor) -> Tensor:

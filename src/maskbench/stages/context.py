@@ -93,6 +93,20 @@ def check_inputs(context: Context) -> None:
             )
 
 
+def check_explanations(context: Context) -> None:
+    """Refuse, before anything runs, explanation methods that do not exist.
+
+    Raises:
+        ConfigError: names the method and those that there are.
+    """
+    from maskbench.explain.cam import check_methods
+
+    try:
+        check_methods(context.config.explain.methods)
+    except ValueError as error:
+        raise ConfigError(f"explain.methods: {error}") from error
+
+
 def weights_state(context: Context) -> str:
     """Hash of the weights file that was named; empty for weights that go by a name."""
     path = Path(context.config.weights)
