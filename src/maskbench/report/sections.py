@@ -15,6 +15,8 @@ from maskbench.eda.compute import EDA_TABLES
 from maskbench.report.comparing import comparison_drawings, experiment_drawings
 from maskbench.report.detecting import SECTION as DETECTION
 from maskbench.report.detecting import detection_drawings
+from maskbench.report.detecting_factors import SECTION as DETECTION_FACTORS
+from maskbench.report.detecting_factors import detection_factor_drawings
 from maskbench.report.drawing import Drawing
 from maskbench.report.figures.eda import eda_drawings, fig_sample_grid
 from maskbench.report.figures.evaluation import evaluation_figures
@@ -124,6 +126,7 @@ def draw_results(
     drawn |= inside_drawings(results / "explain", classes, arms)
     if found := detection_drawings(results / "detect-evaluate", classes, arms):
         drawn[DETECTION] = found
+        drawn[DETECTION_FACTORS] = detection_factor_drawings(results / "detect-factors", arms)
     written = []
     for section, drawings in drawn.items():
         written += save_section(plots, section, drawings, dpi=dpi, progress=progress)
