@@ -15,16 +15,18 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from maskbench.report.build import build_comparison, build_document, write_reports
-from maskbench.report.content import collect_report
+from maskbench.report.content import Evaluation, Headline, collect_report
 from maskbench.report.datasheet import datasheet
 from maskbench.report.document import Illustration, Table, Text, all_items
 from maskbench.report.grids import Grid, grid
 from maskbench.report.markdown import escaped, markdown_grid, render_markdown
 from maskbench.report.model_card import model_card
-from maskbench.report.pictures import embedded
+from maskbench.report.pictures import embedded, read_pictures
 from maskbench.report.questions import Block, Part, Question
+from maskbench.report.sections import save_section
 from tests.report.study_on_disk import (
     ARMS,
+    evaluation_tables,
     file_hash,
     line_drawing,
     rows_where,
@@ -150,6 +152,32 @@ def test_a_comparison_looks_like_a_report(study):
     page = build_comparison("both", ["results/a"], [question], [])
     for expected in ("A comparison of arms: both", "a, by (– to –).", "Told.", "Table 1: Numbers.", "results/a"):
         assert expected in page
+
+
+def test_figures_over_several_runs_are_means_and_no_longer_of_one_seed(study):
+    _, context, _ = study
+    tables = evaluation_tables(faces=150, resamples=20, seeds=(0, 1))
+    first = tables["intervals"][tables["intervals"]["seed"] == 0]
+    gap = tables["differences"][tables["differences"]["seed"] == 0]
+    headline = Headline(first.assign(faces=77, value=0.625), gap, 2, "test photographs and runs")
+    several = replace(
+        context,
+        config={**context.config, "seeds": {"count": 2, "first": 0, "vary": "init"}},
+        evaluation=Evaluation(tables["metrics"], tables["intervals"], tables["differences"], headline),
+    )
+    source = render_markdown(build_document(several))
+    assert "One training seed" not in source
+    assert "Means over 2 runs of each arm." in source
+    assert "| Macro-F1 | 77 | 0.625 (" in source
+    assert "2 runs of each arm (seeds 0 to 1), which differ in initial weights and order." in source
+
+
+def test_a_figure_that_moves_to_another_section_stays(tmp_path):
+    save_section(tmp_path, "old", [line_drawing("one"), line_drawing("two"), line_drawing("gone")], dpi=50)
+    save_section(tmp_path, "new", [line_drawing("two")], dpi=50)
+    save_section(tmp_path, "old", [line_drawing("one")], dpi=50)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"one.png", "two.png"}
+    assert [(picture.name, picture.section) for picture in read_pictures(tmp_path)] == [("two", "new"), ("one", "old")]
 
 
 @pytest.mark.parametrize(

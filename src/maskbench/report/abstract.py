@@ -119,7 +119,8 @@ def discussion_section(context: ReportContext) -> Section:
 
 
 def _discussed(question: Question) -> tuple[Item, ...]:
-    items: list[Item] = [Text(said(words)) for words in question.answer]
+    answer = tuple(map(said, question.answer))
+    items: list[Item] = [Text(answer[0]) if len(answer) == 1 else Bullets(answer)]
     evidence = [said(words) for words in question.more] if question.anchor != "detection" else []
     for anchor in ("convergence", "detection-factors"):
         if part := question.part(anchor):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from maskbench.config import SeedsConfig
 from maskbench.report.content import ReportContext
 from maskbench.report.content_results import counted
@@ -42,6 +44,10 @@ def figure_basis(context: ReportContext) -> dict[str, str]:
         found |= dict.fromkeys(_VARIED, f"Rests on {tested}{each}, and on {runs} for every variant.")
     if detection := context.question("detection"):
         found |= dict.fromkeys(("detection", "detection factors"), detection.basis)
+        photographs = counted(pd.Series([run.fit["train_photographs"] for run in context.detectors]))
+        found["detector training"] = (
+            f"Rests on {photographs} training photographs and {runs}; AP is measured on the validation photographs."
+        )
     return found
 
 

@@ -12,7 +12,8 @@ from maskbench.report.content_results import counted, interval, number
 from maskbench.report.detecting_factors import (
     detection_factor_parts,
 )
-from maskbench.report.detecting_training import detector_training_drawings, trainings_block
+from maskbench.report.detecting_training import SECTION as TRAINING_SECTION
+from maskbench.report.detecting_training import trainings_block
 from maskbench.report.drawing import Drawing
 from maskbench.report.figures.detection import detection_figures
 from maskbench.report.figures.localisation import Placed, fig_localisation
@@ -58,8 +59,7 @@ def detection_drawings(folder: Path, classes: Sequence[str], arms: Sequence[str]
         tables["detection_metrics"], tables["detection_curves"], tables["detection_confusion"],
         tables["detection_errors"], tables["found_faces"], classes, arms,
     )  # fmt: skip
-    trained = detector_training_drawings(folder.with_name("detect-train"), arms)
-    return [*trained, *drawn, *_badly_placed(folder, arms)]
+    return [*drawn, *_badly_placed(folder, arms)]
 
 
 def _badly_placed(folder: Path, arms: Sequence[str]) -> list[Drawing]:
@@ -127,7 +127,7 @@ def detection_section(folder: Path, arms: Sequence[str]) -> Question | None:
     return Question(
         "detection", "Detection in whole photographs", _answer(metrics), (_scores(folder),), "",
         (
-            Part("detectors", "The detectors and what they reach", (), measured, (SECTION,)),
+            Part("detectors", "The detectors and what they reach", (), measured, (TRAINING_SECTION, SECTION)),
             *detection_factor_parts(factors),
         ),
         f"Rests on {counted(faces['faces'])} test faces in {counted(faces['images'])} photographs and "

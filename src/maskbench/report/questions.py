@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from maskbench.report.document import FOLD_ROWS, Interactive, Item, Section, Table, Text, illustrations
+from maskbench.report.document import FOLD_ROWS, Bullets, Interactive, Item, Section, Table, Text, illustrations
 from maskbench.report.grids import Grid
 from maskbench.report.pictures import Picture
 from maskbench.report.scatter import Scatter
@@ -125,5 +125,6 @@ def question_section(question: Question, pictures: Iterable[Picture], basis: Map
 
 def opening(question: Question) -> tuple[Item, ...]:
     """The answer, and what is said beside it."""
-    answer = tuple(Text(said(words), "answer") for words in question.answer)
-    return (*answer, *(Text(said(words)) for words in question.more))
+    answer = tuple(map(said, question.answer))
+    first: Item = Text(answer[0], "answer") if len(answer) == 1 else Bullets(answer)
+    return (first, *(Text(said(words)) for words in question.more))
