@@ -96,6 +96,10 @@ def test_the_page_is_quiet_whole_and_readable(open_page, report, width, scheme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("[...document.querySelectorAll('p, li, h1, h2, h3, summary')].every(e => "
                          f"!e.checkVisibility() || e.getBoundingClientRect().right <= {width})")  # fmt: skip
+    names = page.evaluate(
+        "[...document.querySelectorAll('tbody th:not(.n)')].map(e => e.getBoundingClientRect().width)"
+    )
+    assert len(names) > 20 and min(names) > 40  # words stand in lines, not letter by letter
     shown = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (shown == "rgb(255, 255, 255)") is (scheme == "light")
     worst = page.evaluate(CONTRAST)
