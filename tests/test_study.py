@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from maskbench import schemas
+from maskbench.report.questions import said
 from maskbench.storage import read_arrays, read_json, read_yaml
 from maskbench.study import stages_of
 from tests.commands import SMOKE, maskbench
@@ -46,6 +47,8 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Path, str]) -> None:
             assert (results / "train" / arm / "seed0" / name).is_file(), name
     assert len(list(plots.glob("*.png"))) == len(list(plots.glob("*.svg"))) > 15
     assert "report.html" in printed and "Macro-F1" in printed
+    reports = {"report.html", "report.md", "model_card.md", "datasheet.md"}
+    assert set(read_json(results / "report" / "manifest.json")["outputs"]) == reports
     left = [path for path in base.rglob(".*") if path.name != ".lock"]
     assert not left  # temporary files begin with a dot
 
@@ -61,7 +64,7 @@ def test_both_questions_are_answered_with_their_evidence(finished: tuple[Path, s
     text = (results / "report.html").read_text(encoding="utf-8")
     answer = read_json(results / "compare" / "answers.json")
     assert 'id="question-1"' in text and 'id="question-2"' in text
-    assert answer["comparison"].split("; ")[0] in html.unescape(text)
+    assert said(answer["comparison"]).partition(" What would change")[0] in html.unescape(text)
     assert "shrinks 30% of the views to 8 to 32 px" in text
     metrics = pd.read_parquet(results / "evaluate" / "metrics.parquet").query("split == 'test' and class_name == ''")
     own = metrics[metrics["metric"] == "accuracy"].set_index("arm")["value"]

@@ -14,12 +14,14 @@ from typing import Any
 import pandas as pd
 
 from maskbench import schemas
-from maskbench.config import SeedsConfig
+from maskbench.config import Config, SeedsConfig
 from maskbench.report.detecting import detection_section
+from maskbench.report.pictures import Picture, read_pictures
 from maskbench.report.question1 import question1
 from maskbench.report.question2 import question2
-from maskbench.report.question3 import inside_sections
+from maskbench.report.question3 import question3
 from maskbench.report.questions import Question
+from maskbench.rundir import MANIFEST
 from maskbench.schemas import read_table
 from maskbench.schemas.comparison import COMPARISON_DIFFERENCES, COMPARISON_SUMMARY
 from maskbench.storage import read_json, read_yaml
@@ -104,7 +106,7 @@ class Evaluation:
         if self.headline is None:
             return self
         first = self.metrics[self.metrics["seed"] == self.metrics["seed"].min()].assign(seed=0)
-        return Evaluation(first, self.headline.intervals, self.headline.differences)
+        return Evaluation(first, self.headline.intervals, self.headline.differences, self.headline)
 
 
 @dataclass(frozen=True)
@@ -125,26 +127,6 @@ class Headline:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure as the report embeds it.
-
-    Attributes:
-        name: stem of its file.
-        title: says what is shown.
-        caption: says what to look for.
-        section: part of the report it belongs to: `audit`, `eda`, `split`, `models`, `training` or
-            `evaluation`; others are shown last.
-        png: the file's bytes.
-    """
-
-    name: str
-    title: str
-    caption: str
-    section: str
-    png: bytes
-
-
-@dataclass(frozen=True)
 class ReportContext:
     """Everything the report shows.
 
@@ -159,8 +141,10 @@ class ReportContext:
         split: proportions and leakage.
         training: runs, layers, protocol.
         evaluation: test figures.
-        questions: the research questions that have been answered, and sections on what they rest on.
-        pictures: in the order they are shown.
+        detectors: trainings of detectors, empty where there are none.
+        questions: the research questions that have been answered, and detection.
+        manifests: of the stages that are complete, by name.
+        pictures: in the order of their lists.
     """
 
     name: str
@@ -173,8 +157,19 @@ class ReportContext:
     split: Split | None
     training: Training | None
     evaluation: Evaluation | None
+    detectors: tuple[TrainedRun, ...]
     questions: tuple[Question, ...]
+    manifests: dict[str, dict[str, Any]]
     pictures: tuple[Picture, ...]
+
+    @property
+    def settings(self) -> Config:
+        """The configuration, typed."""
+        return Config.model_validate(self.config)
+
+    def question(self, anchor: str) -> Question | None:
+        """The question of that name, if it has been answered."""
+        return next((question for question in self.questions if question.anchor == anchor), None)
 
 
 def collect_report(run_dir: Path, plots_dir: Path) -> ReportContext:
@@ -206,7 +201,9 @@ def collect_report(run_dir: Path, plots_dir: Path) -> ReportContext:
         split=_split(run_dir / "split") if "split" in ran else None,
         training=_training(run_dir / "train", config) if "train" in ran else None,
         evaluation=read_evaluation(run_dir) if "evaluate" in ran else None,
+        detectors=_trained(run_dir / "detect-train", config) if "detect-train" in ran else (),
         questions=tuple(_questions(run_dir, ran, [arm["name"] for arm in config["arms"]])),
+        manifests={stage: _json(run_dir / stage / MANIFEST) for stage in sorted(ran) if _complete(run_dir / stage)},
         pictures=read_pictures(plots_dir),
     )
 
@@ -262,17 +259,25 @@ def _split(folder: Path) -> Split:
 
 
 def _training(folder: Path, config: dict[str, Any]) -> Training:
+    protocol = folder / "protocol.json"
+    return Training(
+        _trained(folder, config),
+        read_table(folder / "layers", schemas.LAYERS),
+        _json(protocol) if protocol.is_file() else None,
+    )
+
+
+def _trained(folder: Path, config: dict[str, Any]) -> tuple[TrainedRun, ...]:
     runs = []
     for seed in SeedsConfig.model_validate(config["seeds"]).numbers():
         for arm in config["arms"]:
             run = folder / arm["name"] / f"seed{seed}"
             runs.append(TrainedRun(arm["name"], int(seed), _json(run / "fit.json"), _json(run / "weights.json")))
-    protocol = folder / "protocol.json"
-    return Training(
-        tuple(runs),
-        read_table(folder / "layers", schemas.LAYERS),
-        _json(protocol) if protocol.is_file() else None,
-    )
+    return tuple(runs)
+
+
+def _complete(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
 
 
 def _questions(run_dir: Path, ran: set[str], arms: list[str]) -> Iterator[Question]:
@@ -281,8 +286,8 @@ def _questions(run_dir: Path, ran: set[str], arms: list[str]) -> Iterator[Questi
         yield question1(run_dir / "compare", run_dir)
     if second := question2(run_dir):
         yield second
-    if "explain" in ran:
-        yield from inside_sections(run_dir / "explain", _classes(run_dir), arms)
+    if "explain" in ran and (third := question3(run_dir / "explain", _classes(run_dir), arms)):
+        yield third
     if found := detection_section(run_dir / "detect-evaluate", arms):
         yield found
 
@@ -312,17 +317,3 @@ def _headline(folder: Path) -> Headline:
         int(summary["seeds"].max()),
         str(summary["covers"].iloc[0]),
     )
-
-
-def read_pictures(folder: Path) -> tuple[Picture, ...]:
-    """The figures of a run or comparison, as the lists in its folder of figures name them."""
-    found = []
-    for listing, entry in [(path, entry) for path in sorted(folder.glob("*.json")) for entry in read_json(path)]:
-        path = folder / f"{entry['name']}.png"
-        if path.resolve().parent != folder.resolve():
-            raise ValueError(f"{listing}: {entry['name']!r} is not the name of a file in this folder")
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: {listing.name} names it and it is not there; draw the figures again")
-        fields = {key: str(entry[key]) for key in ("name", "title", "caption", "section")}
-        found.append(Picture(**fields, png=path.read_bytes()))
-    return tuple(found)

@@ -37,6 +37,17 @@ def interval(low: float, high: float, digits: int = 3, *, signed: bool = False) 
     return f"{number(low, digits, signed=signed)} to {number(high, digits, signed=signed)}"
 
 
+def counted(counts: pd.Series) -> str:
+    """How many, or from how many to how many where runs differ.
+
+    Example:
+        >>> counted(pd.Series([46, 46])), counted(pd.Series([1200, 46]))
+        ('46', '46 to 1,200')
+    """
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def headline_rows(classes: Sequence[str]) -> list[tuple[str, str, str]]:
     """(metric, class name, label) of the results table, in order."""
     return [
@@ -132,7 +143,7 @@ def limitations(
     intervals: pd.DataFrame,
     weights: Mapping[str, Mapping[str, Any]],
 ) -> list[str]:
-    """What stands against reading too much into the numbers, from the files of the run.
+    """What stands against reading too much into the numbers, from the files of the run; the gravest first.
 
     Args:
         classes: class order.
@@ -143,6 +154,10 @@ def limitations(
     """
     test, warn = _test(metrics), ReportConfig.model_validate(config.get("report", {}))
     found = []
+    if config.get("split", {}).get("strategy") == "random":
+        found.append("Faces were split at random: faces of one photograph sit on several sides, and figures flatter.")
+    if config.get("data", {}).get("source") == "sample":
+        found.append("The photographs are drawn by a program: the figures say nothing about photographs of people.")
     for name in classes:
         faces = _support(test, name)
         if faces == "0":
@@ -177,10 +192,6 @@ def limitations(
                 f"{' (pretraining: ' + str(record['pretraining']) + ')' if record.get('pretraining') else ''}: "
                 "what ImageNet would give is not measured here."
             )
-    if config.get("split", {}).get("strategy") == "random":
-        found.append("Faces were split at random: faces of one photograph sit on several sides, and figures flatter.")
-    if config.get("data", {}).get("source") == "sample":
-        found.append("The photographs are drawn by a program: the figures say nothing about photographs of people.")
     lost = _test(intervals)
     lost = lost[(lost["metric"] == "f1_macro") & (lost["incomplete"] > 0)]
     if len(lost):
@@ -188,6 +199,10 @@ def limitations(
             f"{int(lost['incomplete'].max())} of {int(lost['resamples'].max())} resamples held no face of some class "
             "and were left out of the intervals of means over classes, which are too narrow for that."
         )
+    found.append(
+        "Classifiers see faces cut from annotated boxes: their figures say how well given faces are named, not how "
+        "well faces are found."
+    )
     return found
 
 

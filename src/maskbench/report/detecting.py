@@ -8,18 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from maskbench.report.content_results import interval, number
+from maskbench.report.content_results import counted, interval, number
 from maskbench.report.detecting_factors import (
-    detection_factor_blocks,
-    detection_factor_drawings,
-    detection_factor_sentences,
+    detection_factor_parts,
 )
-from maskbench.report.detecting_training import detector_training_drawings, trainings_block
+from maskbench.report.detecting_training import SECTION as TRAINING_SECTION
+from maskbench.report.detecting_training import trainings_block
 from maskbench.report.drawing import Drawing
 from maskbench.report.figures.detection import detection_figures
 from maskbench.report.figures.localisation import Placed, fig_localisation
 from maskbench.report.grids import grid
-from maskbench.report.questions import Block, Question
+from maskbench.report.questions import Block, Part, Question
 from maskbench.schemas import read_table
 from maskbench.schemas.detection import (
     ALL_CLASSES,
@@ -60,9 +59,7 @@ def detection_drawings(folder: Path, classes: Sequence[str], arms: Sequence[str]
         tables["detection_metrics"], tables["detection_curves"], tables["detection_confusion"],
         tables["detection_errors"], tables["found_faces"], classes, arms,
     )  # fmt: skip
-    factors = folder.with_name("detect-factors")
-    trained = detector_training_drawings(folder.with_name("detect-train"), arms)
-    return [*trained, *drawn, *detection_factor_drawings(factors, arms), *_badly_placed(folder, arms)]
+    return [*drawn, *_badly_placed(folder, arms)]
 
 
 def _badly_placed(folder: Path, arms: Sequence[str]) -> list[Drawing]:
@@ -105,7 +102,7 @@ def detection_section(folder: Path, arms: Sequence[str]) -> Question | None:
     metrics = read_table(folder / "detection_metrics", DETECTION_METRICS)
     differences = read_table(folder / "detection_differences", DETECTION_DIFFERENCES)
     errors = read_table(folder / "detection_errors", DETECTION_ERRORS)
-    blocks = (
+    measured = (
         Block("Every system", "AP: mean of the classes; intervals over photographs.", grid(systems_table(metrics))),
         trainings_block(folder.with_name("detect-train"), arms),
         Block(
@@ -113,11 +110,12 @@ def detection_section(folder: Path, arms: Sequence[str]) -> Question | None:
             "classes do not matter.", grid(_rows(metrics)), folded=True,
         ),
         Block(
-            "By size", "AP50 of any face, by the side of the box in px (tiny below 16, small below 32, medium below "
+            "AP50 of any face, by size", "By the side of the box in px (tiny below 16, small below 32, medium below "
             "96), and in COCO's bands.", grid(_bands(metrics)), folded=True,
         ),
         Block(
-            "Differences", "The same photographs, drawn together.", grid(_differences(differences)), folded=True,
+            "Differences between detectors", "The same photographs, drawn together.", grid(_differences(differences)),
+            folded=True,
         ),
         Block(
             "Kinds of error", "After Bolya et al. 2020: how many, and how much AP50 would rise if all of a kind were "
@@ -125,10 +123,15 @@ def detection_section(folder: Path, arms: Sequence[str]) -> Question | None:
         ),
     )  # fmt: skip
     factors = folder.with_name("detect-factors")
+    faces, runs = _chosen(metrics, "ap50", ALL_CLASSES), metrics["seed"].nunique()
     return Question(
-        "detection", "Detection: faces found in whole photographs", "Detection", _answer(metrics),
-        (_scores(folder), *detection_factor_sentences(factors)), (*blocks, *detection_factor_blocks(factors)),
-        (SECTION,),
+        "detection", "Detection in whole photographs", _answer(metrics), (_scores(folder),), "",
+        (
+            Part("detectors", "The detectors and what they reach", (), measured, (TRAINING_SECTION, SECTION)),
+            *detection_factor_parts(factors),
+        ),
+        f"Rests on {counted(faces['faces'])} test faces in {counted(faces['images'])} photographs and "
+        f"{runs} run{'s' if runs > 1 else ''} of each detector.",
     )  # fmt: skip
 
 
@@ -158,15 +161,17 @@ def _chosen(metrics: pd.DataFrame, metric: str, class_name: str, band: str = "al
 
 
 def _answer(metrics: pd.DataFrame) -> tuple[str, ...]:
-    """What each system reaches, in a sentence."""
+    """What each system reaches, in a sentence; of several runs each."""
     told = []
-    for row in _chosen(metrics, "ap50", ALL_CLASSES).to_dict("records"):
-        same = metrics[(metrics["arm"] == row["arm"]) & (metrics["seed"] == row["seed"])]
-        face = _chosen(same[same["pipeline"] == row["pipeline"]], "ap50", ANY_FACE)["value"].iloc[0]
+    for (arm, pipeline), own in metrics.groupby(["arm", "pipeline"], sort=False):
+        runs = _chosen(own, "ap50", ALL_CLASSES).to_dict("records")
+        anyone = _chosen(own, "ap50", ANY_FACE).set_index("seed")["value"]
+        values = [f"{number(row['value'])} ({interval(row['low'], row['high']) or 'no interval'})" for row in runs]
+        any_face = [number(anyone[row["seed"]]) for row in runs]
+        over = f" in runs {runs[0]['seed']} to {runs[-1]['seed']}" if len(runs) > 1 else ""
         told.append(
-            f"{row['arm']}, {row['pipeline']}, run {row['seed']}: AP50 {number(row['value'])} "
-            f"({interval(row['low'], row['high']) or row['reason']}) as the mean over classes, {number(face)} for "
-            "faces of any class."
+            f"{arm}, {pipeline}: AP50 {', '.join(values)} as the mean over classes, {', '.join(any_face)} for faces of "
+            f"any class{over}."
         )
     return tuple(told)
 

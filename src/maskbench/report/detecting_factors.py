@@ -13,12 +13,14 @@ from maskbench.report.drawing import Drawing, finished
 from maskbench.report.figures.factors import fig_error_rates, fig_odds
 from maskbench.report.figures.losses import LOOKS, fig_detection_losses
 from maskbench.report.grids import grid
-from maskbench.report.questions import Block
+from maskbench.report.questions import Block, Part
 from maskbench.schemas import read_table
 from maskbench.schemas.factors import ERROR_RATES, FACTOR_RANKING, ODDS
 from maskbench.schemas.localisation import DETECTION_LOSSES, PLACEMENT_EFFECTS
 from maskbench.storage import read_json
 
+#: Of figures.
+SECTION = "detection factors"
 #: Folder of each analysis -> what counts as an error in it.
 ANALYSES = {"missed": "Missed faces", "misplaced": "Found faces whose box is badly placed (IoU below 0.75)"}
 
@@ -52,10 +54,10 @@ def _retitled(drawing: Drawing, name: str, title: str) -> Drawing:
     return finished(drawing.figure, f"{name}-{drawing.name}", f"{title} as errors: {drawing.title}", drawing.caption)
 
 
-def detection_factor_blocks(folder: Path) -> list[Block]:
-    """Tables of the stage `detect-factors`; none where it has not run."""
+def detection_factor_parts(folder: Path) -> tuple[Part, ...]:
+    """Evidence of the stage `detect-factors`, kind of error by kind of error; none where it has not run."""
     if not (folder / "losses.parquet").is_file():
-        return []
+        return ()
     blocks = [
         Block(
             "Where faces are lost", "Faces of the test photographs by what became of them, at the score that "
@@ -66,22 +68,16 @@ def detection_factor_blocks(folder: Path) -> list[Block]:
             "faces: above 0, higher values go with better placed boxes.", grid(_placement(folder)), folded=True,
         ),
     ]  # fmt: skip
+    texts = []
     for name, title in _analysed(folder):
+        texts.append(f"{title}, measured as in question 2. {read_json(folder / name / 'answers.json')['answer']}")
         ranking = read_table(folder / name / "ranking", FACTOR_RANKING)
         shown = ["arm", "rank", "property", "direction", "effect", "log_odds", "importance", "supported", "measured"]
         ranked = _called(ranking[ranking["rank"].notna()]).sort_values(["arm", "rank"], kind="stable")
         blocks.append(
             Block(f"{title}: properties by strength", "As in question 2.", grid(ranked[shown], digits=3), folded=True)
         )
-    return blocks
-
-
-def detection_factor_sentences(folder: Path) -> tuple[str, ...]:
-    """What goes with each kind of error, in words; empty where nothing was analysed."""
-    return tuple(
-        f"{title} taken as errors, as in question 2: {read_json(folder / name / 'answers.json')['answer']}"
-        for name, title in _analysed(folder)
-    )
+    return (Part("detection-factors", "What detectors lose, and where", tuple(texts), tuple(blocks), (SECTION,)),)
 
 
 def _called(table: pd.DataFrame) -> pd.DataFrame:

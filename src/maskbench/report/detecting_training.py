@@ -22,6 +22,8 @@ from maskbench.report.style import colours, linestyles, markers, new_figure, sho
 from maskbench.schemas import read_table
 from maskbench.storage import read_json
 
+#: Of figures.
+SECTION = "detector training"
 #: Metric of the epochs' table, its side, and the label of its panel.
 _PANELS = (("loss", "train", "training loss"), ("ap", "val", "validation AP@[.5:.95]"),
            ("ap50", "val", "validation AP50"))  # fmt: skip

@@ -8,12 +8,25 @@ from typing import Any
 
 import pandas as pd
 
-from maskbench.report.content_results import (
-    MISSING,
-)
+from maskbench.report.content_results import MISSING
 
 #: Tables are cut here; the complete one is in the run's folder, and the report says so.
 MOST_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Result:
+    """A cell of measured value and, beneath it, its interval.
+
+    Attributes:
+        value: as text.
+        span: its interval, may be empty.
+        shown: the value is a difference that is shown.
+    """
+
+    value: str
+    span: str
+    shown: bool = False
 
 
 @dataclass(frozen=True)
@@ -22,13 +35,13 @@ class Grid:
 
     Attributes:
         columns: headings.
-        rows: text cells.
+        rows: cells.
         numeric: which columns are set flush right.
         total: rows of the complete table.
     """
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str | Result, ...], ...]
     numeric: tuple[bool, ...]
     total: int
 

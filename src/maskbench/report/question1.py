@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from maskbench.comparison.efficiency import labels_answer
 from maskbench.report.content_results import MISSING, interval, number
 from maskbench.report.grids import grid
 from maskbench.report.question2 import read_variants, variants_block
-from maskbench.report.questions import Block, Question
+from maskbench.report.questions import Block, Part, Question
 from maskbench.schemas import read_table
 from maskbench.schemas.calibration import CALIBRATION_POOLED, TEMPERATURES
 from maskbench.schemas.comparison import COMPARISON_DIFFERENCES, COMPARISON_SUMMARY, COMPARISON_TESTS
@@ -21,6 +22,8 @@ from maskbench.schemas.convergence import CONVERGENCE_SUMMARY, LABEL_WORTH
 from maskbench.storage import read_json
 
 TITLE = "Question 1: how do the arms compare in convergence and in what they learn?"
+#: Parts a saved answer from what would change it.
+_WOULD_CHANGE = " What would change the verdict: "
 #: Experiments that belong to this question.
 LABEL_EXPERIMENTS = ("data_efficiency", "regimes")
 #: Calibration figures that are printed, and how they are called.
@@ -51,50 +54,52 @@ def question1(folder: Path, results: Path | None = None) -> Question:
         results: `results/NAME`, for the study's variants; None: a comparison without a study.
     """
     answer = read_json(folder / "answers.json")
+    verdict, _, would_change = answer["comparison"].partition(_WOULD_CHANGE)
     summary = read_table(folder / "summary", COMPARISON_SUMMARY)
     differences = read_table(folder / "differences", COMPARISON_DIFFERENCES)
     tests = read_table(folder / "tests", COMPARISON_TESTS)
+    arms = (
+        Block("Both arms over all runs", _covers(summary), grid(_arms(summary))),
+        Block("Differences between the arms", _stated(differences), grid(_differences(differences))),
+        Block("Tests of pairs", "", grid(_tests(tests)), folded=True),
+    )
+    calibration = Block(
+        "Calibration",
+        "Faces of all runs together; the temperature of each run is fitted on its validation faces.",
+        grid(_calibration(folder)),
+    )
     return Question(
         anchor="question-1",
         title=TITLE,
-        nav="Question 1",
-        answer=(answer["comparison"],),
-        more=(*answer["decisions"], *answer["convergence"], *_labels(results)),
-        blocks=(
-            Block("Both arms over all runs", _covers(summary), grid(_arms(summary))),
-            Block("Differences", _stated(differences), grid(_differences(differences))),
-            Block("Tests of pairs", "", grid(_tests(tests)), folded=True),
-            *_convergence_block(folder),
-            *_variants(results),
-            Block(
-                "Calibration",
-                "Faces of all runs together; the temperature of each run is fitted on its validation faces.",
-                grid(_calibration(folder)),
-            ),
+        answer=(verdict,),
+        more=tuple(answer["decisions"]),
+        would_change=would_change,
+        parts=(
+            Part("arms", "The arms over all runs", (), arms, ("comparison",)),
+            *_convergence_part(folder, answer["convergence"]),
+            Part("calibration", "Calibration", (), (calibration,), ("calibration",)),
+            *_labels(results),
         ),
-        figures=("comparison", "convergence", "calibration", "label experiments"),
     )
 
 
-def _convergence_block(folder: Path) -> tuple[Block, ...]:
+def _convergence_part(folder: Path, sentences: list[str]) -> tuple[Part, ...]:
     """Nothing for a comparison of predictions whose trainings are not known."""
     path = folder / "convergence_summary.parquet"
     if not path.is_file():
         return ()
-    return (Block("Convergence", "", grid(_convergence(read_table(path, CONVERGENCE_SUMMARY)))),)
+    block = Block("Convergence", "", grid(_convergence(read_table(path, CONVERGENCE_SUMMARY))))
+    return (Part("convergence", "Convergence", tuple(sentences), (block,), ("convergence",)),)
 
 
-def _variants(results: Path | None) -> tuple[Block, ...]:
+def _labels(results: Path | None) -> tuple[Part, ...]:
     """What labels are worth, and what regimes do, where that was tried."""
     summary = read_variants(results) if results else None
-    if summary is None or not summary["experiment"].isin(LABEL_EXPERIMENTS).any():
+    if results is None or summary is None or not summary["experiment"].isin(LABEL_EXPERIMENTS).any():
         return ()
-    return (variants_block(summary, LABEL_EXPERIMENTS),)
-
-
-def _labels(results: Path | None) -> tuple[str, ...]:
-    found = labels_answer(read_label_worth(results / "experiments")) if results else ""
-    return (found,) if found else ()
+    worth = labels_answer(read_label_worth(results / "experiments"))
+    block = variants_block(summary, LABEL_EXPERIMENTS)
+    return (Part("labels", "Fewer labels, other regimes", (worth,) if worth else (), (block,), ("label experiments",)),)
 
 
 def read_label_worth(folder: Path) -> pd.DataFrame:
@@ -136,7 +141,8 @@ def _covers(summary: pd.DataFrame) -> str:
     )
     if summary["covers"].nunique() == 1:
         covered = str(summary["covers"].iloc[0])
-    return f"{mean}in brackets {summary['confidence'].iloc[0]:.0%} intervals, which cover {covered}."
+    opens = "in" if mean else "In"
+    return f"{mean}{opens} brackets {summary['confidence'].iloc[0]:.0%} intervals, which cover {covered}."
 
 
 def _differences(table: pd.DataFrame) -> pd.DataFrame:
@@ -147,15 +153,20 @@ def _differences(table: pd.DataFrame) -> pd.DataFrame:
             "figure": _name(str(row["metric"]), str(row["class_name"])),
             "difference": number(row["value"], signed=True),
             "interval": interval(row["low"], row["high"], signed=True) or MISSING,
-            "p": p_text(row["p_value"]),
-            "p (Holm)": p_text(row["p_holm"]),
-            "d_z": number(row["d_z"], 2),
+            "p": _p(row["p_value"]),
+            "p (Holm)": _p(row["p_holm"]),
+            "Cohen's dz": number(row["d_z"], 2),
             "Cohen's h": number(row["h"], 2),
             "verdict": row["verdict"],
         }
         for row in table.to_dict("records")
     ]
     return pd.DataFrame(rows)
+
+
+def _p(value: float) -> str:
+    """A p-value for a column of them."""
+    return MISSING if math.isnan(value) else p_text(value).removeprefix("p ").removeprefix("= ")
 
 
 def _stated(table: pd.DataFrame) -> str:
@@ -180,8 +191,8 @@ def _tests(table: pd.DataFrame) -> pd.DataFrame:
             "difference": number(row["value"], signed=True),
             "b": number(row["b"], 0),
             "c": number(row["c"], 0),
-            "p": p_text(row["p_value"]),
-            "p (Holm)": p_text(row["p_holm"]),
+            "p": _p(row["p_value"]),
+            "p (Holm)": _p(row["p_holm"]),
             "null hypothesis": row["null_hypothesis"],
             "assumptions": row["assumptions"],
         }

@@ -12,7 +12,7 @@ from maskbench.comparison.interventions import interventions_answer
 from maskbench.comparison.variants import leakage_answer
 from maskbench.report.content_results import MISSING, interval, number
 from maskbench.report.grids import grid
-from maskbench.report.questions import Block, Question
+from maskbench.report.questions import Block, Part, Question
 from maskbench.schemas import read_table
 from maskbench.schemas.experiments import VARIANT_SUMMARY
 from maskbench.schemas.factors import ERROR_MODEL_SKILL, FACTOR_RANKING, ODDS
@@ -30,42 +30,45 @@ def question2(results: Path) -> Question | None:
     Args:
         results: `results/NAME`.
     """
-    answer, blocks, figures = list[str](), list[Block](), list[str]()
+    answer, would_change, parts = list[str](), "", list[Part]()
     if (results / "factors" / "answers.json").is_file():
         words = read_json(results / "factors" / "answers.json")
-        answer += [words["answer"], words["would_change"]]
-        blocks += list(_factor_blocks(results / "factors"))
-        figures.append("factors")
-    ranking = results / "intervene" / "ranking.parquet"
-    if ranking.is_file():
-        ranked = read_table(ranking, INTERVENTION_RANKING)
-        answer.append(interventions_answer(read_table(results / "intervene" / "curves", INTERVENTION_CURVES), ranked))
-        blocks.append(
-            Block(
-                "Interventions on the test faces",
-                "The same faces, changed in one way at a time; each intervention at its moderate level, costliest "
-                f"first. The drop is untouched minus intervened. {_seen_in_training(results)}".strip(),
-                grid(_ranking(ranked)),
-            )
-        )
-        figures.append("interventions")
+        answer, would_change = [words["answer"]], words["would_change"]
+        blocks = tuple(_factor_blocks(results / "factors"))
+        parts.append(Part("factors", "Properties that go with errors", (), blocks, ("factors",)))
+    if (results / "intervene" / "ranking.parquet").is_file():
+        words, part = _interventions(results)
+        answer.append(words)
+        parts.append(part)
     summary = read_variants(results)
     if summary is not None and summary["experiment"].isin(DATA_EXPERIMENTS).any():
         if leakage := leakage_answer(summary):
             answer.append(leakage)
-        blocks.append(variants_block(summary, DATA_EXPERIMENTS))
-        figures.append("data experiments")
-    if not blocks:
+        blocks = (variants_block(summary, DATA_EXPERIMENTS),)
+        parts.append(Part("variants", "Other training data", (), blocks, ("data experiments",)))
+    if not parts:
         return None
     return Question(
         anchor="question-2",
         title=TITLE,
-        nav="Question 2",
         answer=tuple(answer[:1]),
         more=tuple(answer[1:]),
-        blocks=tuple(blocks),
-        figures=tuple(figures),
+        would_change=would_change,
+        parts=tuple(parts),
     )
+
+
+def _interventions(results: Path) -> tuple[str, Part]:
+    """What changing the faces does, in words and with its evidence."""
+    ranked = read_table(results / "intervene" / "ranking", INTERVENTION_RANKING)
+    block = Block(
+        "Interventions on the test faces",
+        "The same faces, changed in one way at a time; each intervention at its moderate level, costliest "
+        f"first. The drop is untouched minus intervened. {_seen_in_training(results)}".strip(),
+        grid(_ranking(ranked)),
+    )
+    words = interventions_answer(read_table(results / "intervene" / "curves", INTERVENTION_CURVES), ranked)
+    return words, Part("interventions", "Faces changed on purpose", (), (block,), ("interventions",))
 
 
 #: What augmentation does that is also an intervention: field of the configuration, words.

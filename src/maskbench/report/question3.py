@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from maskbench.comparison.faithfulness import MEASURES
 from maskbench.report.content_results import interval, number
 from maskbench.report.figures.mistakes import FEATURES
 from maskbench.report.grids import grid
-from maskbench.report.questions import Block, Question
+from maskbench.report.questions import Block, Part, Question
 from maskbench.report.scatter import Scatter, Sheet, make_scatter
 from maskbench.schemas import read_table
 from maskbench.schemas.failures import FAILURE_TABLES, LABEL_ISSUES
@@ -24,8 +24,8 @@ from maskbench.storage import read_json
 TITLE = "Question 3: are interpretability methods needed to understand mistakes and decisions?"
 
 
-def inside_sections(folder: Path, classes: Sequence[str], arms: Sequence[str]) -> Iterator[Question]:
-    """Question 3, then what it rests on; nothing where the explain stage left nothing.
+def question3(folder: Path, classes: Sequence[str], arms: Sequence[str]) -> Question | None:
+    """Question 3 and what it rests on; None where the explain stage left nothing.
 
     Args:
         folder: of the stage.
@@ -33,15 +33,21 @@ def inside_sections(folder: Path, classes: Sequence[str], arms: Sequence[str]) -
         arms: in order.
     """
     if not (folder / "answers.json").is_file():
-        return
+        return None
     answers = read_json(folder / "answers.json")
-    yield _question3(folder, answers)
-    yield _explanations(folder, answers)
-    yield _representations(folder, answers, classes, arms)
-    yield _failures(folder, answers)
+    words = answers["question3"]
+    return Question(
+        "question-3", TITLE, (words["answer"],), tuple(words["evidence"]), words["would_change"],
+        (
+            _mistakes(folder),
+            _explanations(folder, answers),
+            _representations(folder, answers, classes, arms),
+            _failures(folder, answers),
+        ),
+    )  # fmt: skip
 
 
-def _question3(folder: Path, answers: dict[str, Any]) -> Question:
+def _mistakes(folder: Path) -> Part:
     tables = {name: read_table(folder / f"mistake_{name}", schema) for name, schema in MISTAKE_TABLES.items()}
     blocks = (
         Block(
@@ -71,11 +77,7 @@ def _question3(folder: Path, answers: dict[str, Any]) -> Question:
             folded=True,
         ),
     )
-    words = answers["question3"]
-    return Question(
-        "question-3", TITLE, "Question 3", (words["answer"],), (*words["evidence"], words["would_change"]), blocks,
-        ("question 3",),
-    )  # fmt: skip
+    return Part("mistakes", "Do maps find mistakes that probabilities do not?", (), blocks, ("question 3",))
 
 
 def _values(table: pd.DataFrame, value: str, columns: list[str], *, signed: bool = False) -> pd.DataFrame:
@@ -98,7 +100,7 @@ def _features(table: pd.DataFrame) -> pd.DataFrame:
     return found.assign(feature=[FEATURES.get(name, name) for name in found["feature"]])
 
 
-def _explanations(folder: Path, answers: dict[str, Any]) -> Question:
+def _explanations(folder: Path, answers: dict[str, Any]) -> Part:
     summary = read_table(folder / "faithfulness_summary", FAITHFULNESS_SUMMARY)
     rows = [
         {
@@ -130,11 +132,11 @@ def _explanations(folder: Path, answers: dict[str, Any]) -> Question:
         grid(pd.DataFrame(rows), most=len(rows)),
         folded=True,
     )
-    return Question("explanations", "Explanations, measured", "Explanations", tuple(answers["faithfulness"]), (),
-                    (block,), ("explanations",))  # fmt: skip
+    return Part("explanations", "How far maps can be trusted", tuple(answers["faithfulness"]), (block,),
+                ("explanations",))  # fmt: skip
 
 
-def _representations(folder: Path, answers: dict[str, Any], classes: Sequence[str], arms: Sequence[str]) -> Question:
+def _representations(folder: Path, answers: dict[str, Any], classes: Sequence[str], arms: Sequence[str]) -> Part:
     statistics = read_table(folder / "layer_statistics", LAYER_STATISTICS)
     probes = read_table(folder / "probes", PROBES)
     blocks = (
@@ -144,9 +146,9 @@ def _representations(folder: Path, answers: dict[str, Any], classes: Sequence[st
             grid(_values(probes, "value", ["arm", "seed", "depth", "probe", "metric"])), folded=True,
         ),
     )  # fmt: skip
-    return Question(
-        "representations", "What the arms see", "Representations", (), tuple(answers["representations"]), blocks,
-        ("representations",), read_scatter(folder, classes, arms),
+    return Part(
+        "representations", "What the arms see", tuple(answers["representations"]), blocks, ("representations",),
+        read_scatter(folder, classes, arms),
     )  # fmt: skip
 
 
@@ -168,7 +170,7 @@ def read_scatter(folder: Path, classes: Sequence[str], arms: Sequence[str]) -> S
     return make_scatter(part, sheet, classes, arms, caption)
 
 
-def _failures(folder: Path, answers: dict[str, Any]) -> Question:
+def _failures(folder: Path, answers: dict[str, Any]) -> Part:
     tables = {name: read_table(folder / name, schema) for name, schema in FAILURE_TABLES.items()}
     issues = read_table(folder / "label_issues", LABEL_ISSUES)
     hard = tables["failures"].drop(columns=["image_id"])
@@ -188,4 +190,4 @@ def _failures(folder: Path, answers: dict[str, Any]) -> Question:
             Block("Labels that a weak classifier doubts", answers["labels"], grid(shown, digits=3), folded=True)
         )
     more = tuple(answers["failures"]) + (() if len(issues) else (answers["labels"],))
-    return Question("failures", "What goes wrong", "Failures", (), more, tuple(blocks), ("failures",))
+    return Part("failures", "What goes wrong", more, tuple(blocks), ("failures",))

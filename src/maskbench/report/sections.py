@@ -15,6 +15,10 @@ from maskbench.eda.compute import EDA_TABLES
 from maskbench.report.comparing import comparison_drawings, experiment_drawings
 from maskbench.report.detecting import SECTION as DETECTION
 from maskbench.report.detecting import detection_drawings
+from maskbench.report.detecting_factors import SECTION as DETECTION_FACTORS
+from maskbench.report.detecting_factors import detection_factor_drawings
+from maskbench.report.detecting_training import SECTION as DETECTOR_TRAINING
+from maskbench.report.detecting_training import detector_training_drawings
 from maskbench.report.drawing import Drawing
 from maskbench.report.figures.eda import eda_drawings, fig_sample_grid
 from maskbench.report.figures.evaluation import evaluation_figures
@@ -123,7 +127,9 @@ def draw_results(
         drawn = _of_classification(results, classes, arms, seeds)
     drawn |= inside_drawings(results / "explain", classes, arms)
     if found := detection_drawings(results / "detect-evaluate", classes, arms):
+        drawn[DETECTOR_TRAINING] = detector_training_drawings(results / "detect-train", arms)
         drawn[DETECTION] = found
+        drawn[DETECTION_FACTORS] = detection_factor_drawings(results / "detect-factors", arms)
     written = []
     for section, drawings in drawn.items():
         written += save_section(plots, section, drawings, dpi=dpi, progress=progress)
@@ -177,6 +183,8 @@ def save_section(
     """
     listing = plots / f"{section}.json"
     names = {drawing.name for drawing in drawings}
+    for other in plots.glob("*.json"):  # a figure may have moved to another section
+        names |= {entry["name"] for entry in read_json(other)} if other != listing else set()
     for old in read_json(listing) if listing.is_file() else []:
         if old["name"] not in names:
             for suffix in (".png", ".svg"):

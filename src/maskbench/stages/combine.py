@@ -16,7 +16,7 @@ from maskbench.comparison.factors import FactorTables, explain_errors
 from maskbench.config import Config
 from maskbench.report.build import build_comparison
 from maskbench.report.comparing import comparison_drawings, experiment_drawings
-from maskbench.report.content import read_pictures
+from maskbench.report.pictures import read_pictures
 from maskbench.report.question1 import question1
 from maskbench.report.question2 import question2
 from maskbench.report.sections import save_section

@@ -89,11 +89,10 @@ def predict_run(job: Job, context: Context) -> pd.DataFrame:
 
 
 def report(context: Context) -> list[Path]:
-    """Draw the figures of training and evaluation, and write the report."""
-    from maskbench.report.build import build_report
+    """Draw the figures of training and evaluation, and write the report, its Markdown, and the cards beside it."""
+    from maskbench.report.build import write_reports
     from maskbench.report.content import collect_report
     from maskbench.report.sections import draw_results
-    from maskbench.storage import write_text
 
     drawn = draw_results(
         context.folders.results,
@@ -104,6 +103,5 @@ def report(context: Context) -> list[Path]:
         dpi=context.config.report.dpi,
         progress=context.progress("figures"),
     )
-    path = context.folders.results / "report.html"
-    write_text(path, build_report(collect_report(context.folders.results, context.folders.plots)))
-    return [path, *drawn]
+    found = collect_report(context.folders.results, context.folders.plots)
+    return [*write_reports(found, context.folders.results, context.folders.plots), *drawn]

@@ -252,7 +252,8 @@ def _skill_of(skill: pd.DataFrame, arm: str, metric: str = "auc") -> tuple[str, 
     if rows.empty or np.isnan(rows.iloc[0]["value"]):
         return "–", "undefined"
     row = rows.iloc[0]
-    return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", str(row["skill"])
+    span = "no interval" if np.isnan(row["low"]) else f"{row['low']:.2f}, {row['high']:.2f}"
+    return f"{row['value']:.2f} [{span}]", str(row["skill"])
 
 
 def _skill_words(skill: pd.DataFrame, arms: Sequence[str]) -> str:
