@@ -19,9 +19,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from maskbench.comparison.bootstrap import draw_metrics, drawn_weights
+from maskbench.comparison.bootstrap import draw_metrics
 from maskbench.comparison.runs import Run, Runs
 from maskbench.evaluation.classification import Scored
+from maskbench.evaluation.intervals import drawn_weights
 from maskbench.evaluation.weighted import WeightedMetrics
 
 FACES, DRAWS, LOOPED = 4_000, 10_000, 30

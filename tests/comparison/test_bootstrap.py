@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 
 from maskbench.comparison import bootstrap
-from maskbench.comparison.bootstrap import draw_metrics, drawn_weights, interval
+from maskbench.comparison.bootstrap import draw_metrics
 from maskbench.comparison.runs import Runs
+from maskbench.evaluation.intervals import drawn_weights, interval
 from maskbench.evaluation.weighted import metric_names
 from tests.comparison.simulated import CLASSES, runs_from, simulated, truth
 from tests.evaluation.tables import plausible_predictions, predictions_from

@@ -7,7 +7,7 @@ import pytest
 from maskbench.comparison.answer import comparison_answer, mcnemar_sentences
 from maskbench.comparison.arms import compare_arms
 from maskbench.comparison.bootstrap import PHOTOGRAPHS, PHOTOGRAPHS_AND_SEEDS, draw_metrics
-from maskbench.comparison.paired import NO_DIFFERENCE, difference_table, holm, summary_table, verdict
+from maskbench.comparison.paired import NO_DIFFERENCE, NOTHING, difference_table, holm, summary_table, verdict
 from maskbench.comparison.paired_tests import ALL_SEEDS, BOOTSTRAP, DELONG, MCNEMAR, MCNEMAR_CLUSTERED
 from maskbench.comparison.runs import Runs
 from maskbench.evaluation.classification import metrics_table
@@ -95,7 +95,7 @@ def test_the_family_is_the_table(predictions):
 @pytest.mark.parametrize(
     ("low", "high", "p_holm", "expected"),
     [(0.1, 0.3, 0.01, "y higher"), (-0.1, 0.3, 0.01, NO_DIFFERENCE), (0.1, 0.3, 0.06, NO_DIFFERENCE),
-     (np.nan, np.nan, 0.01, NO_DIFFERENCE), (0.1, 0.3, np.nan, NO_DIFFERENCE)],
+     (np.nan, np.nan, 0.01, NOTHING), (0.1, 0.3, np.nan, NO_DIFFERENCE)],
 )  # fmt: skip
 def test_a_verdict_needs_test_and_interval(low, high, p_holm, expected):
     row = {"arm": "y", "baseline": "x", "value": 0.2, "low": low, "high": high, "p_holm": p_holm, "alpha": 0.05}
@@ -191,7 +191,7 @@ def test_a_class_without_test_faces_is_undefined_with_a_reason():
     row = pick(found["differences"], "recall", "ü")
     assert np.isnan([row["value"], row["low"], row["p_value"], row["p_holm"]]).all()
     assert "no face of this class" in row["reason"]
-    assert (row["verdict"], row["faces"]) == (NO_DIFFERENCE, 0)
+    assert (row["verdict"], row["faces"]) == (NOTHING, 0)
     assert not np.isnan(pick(found["differences"], "f1_macro")["p_holm"])
     assert (found["tests"].query("class_name == 'ü'")["reason"] != "").all()
 

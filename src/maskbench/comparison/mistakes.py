@@ -24,9 +24,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from maskbench.comparison.bootstrap import Kind, interval
 from maskbench.comparison.concordance import average_precision, wrong_right_pairs
 from maskbench.eda.bootstrap import LEAST_PHOTOGRAPHS, Resamples, draw_resamples
+from maskbench.evaluation.intervals import Kind, interval
 from maskbench.schemas.mistakes import MISTAKE_FEATURES, MISTAKE_GAIN, MISTAKE_SKILL
 
 #: Features of the probabilities: the baseline.
