@@ -10,9 +10,8 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 from maskbench.evaluation import uncertainty
 from maskbench.evaluation.classification import metrics_table
 from maskbench.evaluation.uncertainty import differences_table, intervals_table
-from maskbench.evaluation.weighted import metric_names
 from maskbench.schemas import DIFFERENCES, INTERVALS, validate
-from tests.comparison.simulated import simulated, truth
+from tests.comparison.simulated import simulated
 from tests.evaluation.tables import plausible_predictions, predictions_from
 
 CLASSES = ["a", "b", "c"]
@@ -186,13 +185,14 @@ def test_one_arm_has_no_differences_but_the_columns():
 def test_intervals_cover_the_truth_of_clustered_faces_with_a_rare_class():
     """Studies of 130 photographs, classes 79/18/3 %, nominal 95 %, through the tables that `evaluate` writes.
 
-    Of 700 studies with another seed 96.1 % covered the accuracy, 93.9 % macro-F1, 94.4 % the rare class's AUC, 95.4 and
-    96.9 % the differences of accuracy and macro-F1; with percentile limits 93, 89 and 81 %. With 200 studies a true
-    coverage of 95 % has a standard error of 1.5 %, which is why macro-F1 and the AUC are given two of them.
+    With other seeds the accuracy was covered in 94.5 % of 2,700 studies, macro-F1 in 92.9 %; the rare class's AUC in
+    94.6 % of 1,300, the differences of accuracy and macro-F1 in 95.5 and 97.4 %. Percentile limits: 93, 89 and 81 %.
+    With 200 studies a true coverage of 93 % has a standard error of 1.8 %: macro-F1 and the AUC are given two of them.
     """
-    shares = np.array(SHARES)
-    expected = dict(zip(metric_names(CLASSES), truth(photographs=4000, repeats=3, shares=shares), strict=True))
-    rng, studies, tables = np.random.default_rng(8), 200, []
+    shares, studies, rng = np.array(SHARES), 200, np.random.default_rng(10)
+    # simulated.truth(photographs=20_000, repeats=8, shares=SHARES), which takes a minute
+    expected = {("accuracy", ""): 0.90615, ("f1_macro", ""): 0.72116, ("roc_auc", "c"): 0.95538}
+    tables = []
     for number in range(studies):
         for (arm, _), scored in simulated(rng, 130, arms=(2.5, 2.5), shares=shares).items():
             tables.append(_table(scored).assign(arm=arm, seed=number))

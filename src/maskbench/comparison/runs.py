@@ -122,7 +122,7 @@ class Runs:
             for run in self._of(arm, seeds):
                 shown[run.positions] |= run.metrics.shown()
             found.append(photographs_behind(shown))
-        return np.min(found, axis=0)
+        return np.asarray(np.min(found, axis=0))
 
     def _of(self, arm: str, seeds: Sequence[int]) -> list[Run]:
         return [self.runs[arm, seed] for seed in seeds]
