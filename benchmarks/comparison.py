@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from generated import ARMS, CLASSES, FACES, SEEDS, predictions_of_all, properties_of, write_study
-
 from maskbench.comparison.arms import compare_arms
 from maskbench.comparison.factors import explain_errors
 from maskbench.config import CompareConfig, Config

@@ -153,8 +153,7 @@ def _write_training(folder: Path, arm: str, seed: int, rng: np.random.Generator)
             "weight_norm": rng.lognormal(1, 1, rows), "update_ratio": rng.lognormal(-6, 1, rows),
         }
     )  # fmt: skip
-    for name, table, schema in (
-        ("epochs", epochs, schemas.EPOCHS), ("steps", steps, schemas.STEPS), ("gradients", gradients, schemas.GRADIENTS),
-    ):  # fmt: skip
-        write_table(folder / f"{name}.parquet", table, schema)
+    write_table(folder / "epochs.parquet", epochs, schemas.EPOCHS)
+    write_table(folder / "steps.parquet", steps, schemas.STEPS)
+    write_table(folder / "gradients.parquet", gradients, schemas.GRADIENTS)
     write_json(folder / "fit.json", {**run, "epoch_seconds": [20.0] * EPOCHS})

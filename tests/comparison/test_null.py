@@ -40,11 +40,7 @@ def test_from_few_errors_nothing_is_named_and_it_is_said_why(errors, monkeypatch
 
 
 def test_of_null_studies_with_ten_errors_few_name_a_property_or_show_skill(monkeypatch):
-    """At most one study of ten.
-
-    With 17 properties and 200 trees it was 0 of 30 for either, where 20 of 20 with two errors and 2 of 12 with six had
-    named one while a single uncorrected interval sufficed.
-    """
+    """At most one study of ten: while a single uncorrected interval sufficed, two errors named one in 20 of 20."""
     monkeypatch.setattr(error_model, "TREES", 20)
     studies = [null_study(number, 10) for number in range(10)]
     for tables in studies:  # there are enough errors for intervals, which are what can go wrong

@@ -59,9 +59,9 @@ def intervals_table(
         where the value is undefined.
         Photographs without faces are not in the table of predictions and are not drawn.
         Coverage at nominal 95 %, simulated studies of clustered faces, classes 79/18/3 %: with 130 photographs
-        accuracy 94.5 % and macro-F1 92.9 % (2,700 studies), macro AUC 97 %, per class F1 95…98 % and AUC 93…95 %, paired
-        differences 95…99 % (1,300). With 40 photographs, of which some four show the rarest class, macro-F1 is covered
-        in 88 % only and accuracy in 93 %; figures of the rare class say next to nothing there (99 %).
+        accuracy 94.5 % and macro-F1 92.9 % (2,700 studies), macro AUC 97 %, per class F1 95…98 % and AUC 93…95 %,
+        paired differences 95…99 % (1,300). With 40 photographs, of which some four show the rarest class, macro-F1 is
+        covered in 88 % only and accuracy in 93 %; figures of the rare class say next to nothing there (99 %).
 
     Raises:
         ValueError: fewer than two resamples or a confidence outside (0, 1).
