@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maskbench.comparison.answer import comparison_answer, mcnemar_sentences
+from maskbench.comparison.answer import comparison_answer, comparison_verdict, mcnemar_sentences
 from maskbench.comparison.bootstrap import PHOTOGRAPHS, PHOTOGRAPHS_AND_SEEDS
 from maskbench.comparison.paired import verdict
 from maskbench.comparison.paired_tests import ALL_SEEDS, MCNEMAR_CLUSTERED
@@ -126,6 +126,26 @@ def test_the_level_is_the_configured_one_and_what_is_covered_is_said():
     assert ": more than chance explains of these trained models" in at_five
     assert ": no more than chance explains of these trained models" in at_one
     assert "other seeds are not covered" in at_five
+
+
+def test_without_an_interval_nothing_can_be_said_whatever_the_test_says():
+    why = "one seed: no spread between seeds; no interval: 9 photographs: fewer than 10"
+    nothing = {"low": np.nan, "high": np.nan, "standard_error": np.nan, "images": 9, "seeds": 1, "reason": why}
+    found = answer(row(value=0.118, p_value=0.001, p_holm=0.01, **nothing))
+    assert "nothing can be said of new against old: macro-F1 of new 0.118 above that of old, no interval (9 " in found
+    assert "(9 photographs: fewer than 10)" in found and "10 test photographs or more" in found
+    assert "nan" not in found and "no difference shown" not in found and "is better" not in found
+    # Nor of another measurement: it is not among those that differ.
+    even = row(value=0.0, low=-0.1, high=0.1, p_value=1.0, p_holm=1.0)
+    assert "other measurements" not in answer(even, row(metric="accuracy", **nothing))
+
+
+def test_the_verdict_is_the_first_sentence_of_the_answer():
+    for rows in ([row()], [row(low=np.nan, high=np.nan)], [row(arm=f"a{k}") for k in range(5)]):
+        table = pd.DataFrame(rows)
+        assert comparison_answer(table).startswith(f"{comparison_verdict(table)} What would change the verdict: ")
+    nobody = pd.DataFrame(columns=["metric"])
+    assert comparison_answer(nobody).startswith(comparison_verdict(nobody))
 
 
 def test_pairs_that_rest_on_different_faces_say_so_and_missing_intervals_are_no_verdict():

@@ -82,6 +82,15 @@ def test_first_epochs_at_or_above_a_share_of_the_best(table):
     assert value(table, "best_epoch", "y") == (3, "")
 
 
+def test_shares_of_the_final_score_are_measured_beside_those_of_the_best(table):
+    # x ends at 0.77: 90 % is 0.693, first reached in epoch 2; 99 % is 0.7623, reached in epoch 4. Its best is 0.8:
+    # 90 % is 0.72 (epoch 2), 99 % is 0.792 (epoch 4); 95 % of 0.77 is 0.7315 (epoch 2), of 0.8 it is 0.76 (epoch 4).
+    found = {target: value(table, f"epochs_to_{target}_final")[0] for target in (90, 95, 99)}
+    assert found == {90: 2, 95: 2, 99: 4}
+    assert value(table, "epochs_to_95")[0] == 4
+    assert value(table, "seconds_to_95_final")[0] == value(table, "seconds_to_90")[0]
+
+
 def test_the_common_level_is_the_lowest_best_of_the_seed(table):
     # 0.8: x in epoch 4, y (0.9) in epoch 2, that is after 6 s.
     assert value(table, "epochs_to_common") == (4, "")
@@ -175,6 +184,14 @@ def test_differences_are_paired_by_seed_and_corrected():
     # Holm: the smallest p is multiplied by the number of tests.
     assert row["p_value_holm"] == pytest.approx(min(1, 2 / 64 * len(tested)))
     assert found.loc["best", "p_value"] == 1
+
+
+def test_what_is_tested_and_assumed_is_in_the_table(table):
+    found = validate(convergence_differences(table), CONVERGENCE_DIFFERENCES)
+    assert found["null_hypothesis"].str.contains("coin toss: y and x are exchangeable").all()
+    assert found["assumptions"].str.contains("independent runs").all()
+    # A table from before it was kept is still one.
+    validate(found.drop(columns=["null_hypothesis", "assumptions"]), CONVERGENCE_DIFFERENCES)
 
 
 def test_a_metric_undefined_in_one_run_loses_the_pair():

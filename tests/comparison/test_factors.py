@@ -1,11 +1,13 @@
 """The ranking where the answer is known: in a simulation and on the generated sample."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from maskbench.audit.scan import scan_dataset
-from maskbench.comparison.factors import explain_errors, factors_answer, rank_factors
+from maskbench.comparison.factors import explain_errors, factors_answer, named_properties, rank_factors
 from maskbench.config import AuditConfig
 from maskbench.data.faces import cut_faces
 from maskbench.data.properties import face_properties
@@ -38,6 +40,26 @@ def test_strong_factors_rank_above_absent_ones(tables):
     assert (ranking.loc["size", "direction"] == "lower values, more errors").all()
     assert (ranking.loc["blur", "direction"] == "higher values, more errors").all()
     assert ranking.loc["copy", "rank"].isna().all() and ranking.loc["copy", "reason"].str.contains("by size").all()
+
+
+def test_every_test_says_what_it_tests_and_assumes(tables):
+    for part in (tables.effects, tables.odds, tables.skill, tables.importance):
+        assert part[["null_hypothesis", "assumptions"]].apply(lambda column: column.str.endswith(".")).all().all()
+    together = tables.odds.query("property == 'size' and model == 'together'")["null_hypothesis"].iloc[0]
+    assert (
+        together
+        == "The odds of an error do not change with size: all other properties being equal, the odds ratio is 1."
+    )
+    assert "all other" not in tables.odds.query("model == 'alone'")["null_hypothesis"].iloc[0]
+
+
+def test_one_uncorrected_measure_names_nothing(tables):
+    # What effect and importance alone support is not named; nor is it with odds that do not survive Holm's correction.
+    found = named_properties(tables, "one")
+    assert set(found) == set(STRONG)
+    weak = replace(tables, odds=tables.odds.assign(p_value_holm=0.2))
+    assert named_properties(weak, "one") == [] and (tables.ranking["supported"] >= 2).any()
+    assert "no property is shown" in factors_answer(weak).answer
 
 
 def test_swapped_roles_swap_the_ranks():

@@ -7,8 +7,15 @@ import pytest
 from maskbench.comparison.answer import comparison_answer, mcnemar_sentences
 from maskbench.comparison.arms import compare_arms
 from maskbench.comparison.bootstrap import PHOTOGRAPHS, PHOTOGRAPHS_AND_SEEDS, draw_metrics
-from maskbench.comparison.paired import NO_DIFFERENCE, difference_table, holm, summary_table, verdict
-from maskbench.comparison.paired_tests import ALL_SEEDS, BOOTSTRAP, DELONG, MCNEMAR, MCNEMAR_CLUSTERED
+from maskbench.comparison.paired import NO_DIFFERENCE, NOTHING, difference_table, holm, summary_table, verdict
+from maskbench.comparison.paired_tests import (
+    ALL_SEEDS,
+    BOOTSTRAP,
+    DELONG,
+    MCNEMAR,
+    MCNEMAR_CLUSTERED,
+    paired_tests_table,
+)
 from maskbench.comparison.runs import Runs
 from maskbench.evaluation.classification import metrics_table
 from maskbench.schemas import validate
@@ -95,7 +102,7 @@ def test_the_family_is_the_table(predictions):
 @pytest.mark.parametrize(
     ("low", "high", "p_holm", "expected"),
     [(0.1, 0.3, 0.01, "y higher"), (-0.1, 0.3, 0.01, NO_DIFFERENCE), (0.1, 0.3, 0.06, NO_DIFFERENCE),
-     (np.nan, np.nan, 0.01, NO_DIFFERENCE), (0.1, 0.3, np.nan, NO_DIFFERENCE)],
+     (np.nan, np.nan, 0.01, NOTHING), (0.1, 0.3, np.nan, NO_DIFFERENCE)],
 )  # fmt: skip
 def test_a_verdict_needs_test_and_interval(low, high, p_holm, expected):
     row = {"arm": "y", "baseline": "x", "value": 0.2, "low": low, "high": high, "p_holm": p_holm, "alpha": 0.05}
@@ -191,7 +198,7 @@ def test_a_class_without_test_faces_is_undefined_with_a_reason():
     row = pick(found["differences"], "recall", "ü")
     assert np.isnan([row["value"], row["low"], row["p_value"], row["p_holm"]]).all()
     assert "no face of this class" in row["reason"]
-    assert (row["verdict"], row["faces"]) == (NO_DIFFERENCE, 0)
+    assert (row["verdict"], row["faces"]) == (NOTHING, 0)
     assert not np.isnan(pick(found["differences"], "f1_macro")["p_holm"])
     assert (found["tests"].query("class_name == 'ü'")["reason"] != "").all()
 
@@ -260,6 +267,23 @@ def test_a_lucky_seed_is_no_verdict_for_the_arm():
         verdicts += row["verdict"] != NO_DIFFERENCE
     assert significant / 150 > 0.15
     assert verdicts / 150 <= 0.05
+
+
+def test_the_bootstrap_test_of_the_auc_keeps_its_level_and_has_power():
+    # 120 studies of two equal arms: a level of 5 % has a standard error of 2 %. It is on the safe side (of 700 studies
+    # of 130 photographs 4.6, 3.3 and, of a class of 3 %, 1.4 % were rejected), and rejects where arms do differ.
+    rng = np.random.default_rng(11)
+
+    def rejected(arms, studies):
+        found = []
+        for _ in range(studies):
+            runs = runs_from(simulated(rng, 60, arms=arms))
+            table = paired_tests_table(draw_metrics(runs, resamples=200, seed=int(rng.integers(1 << 30))))
+            found.append((table[(table["test"] == BOOTSTRAP) & (table["seed"] == "0")]["p_value"] <= 0.05).to_numpy())
+        return np.mean(found, axis=0)
+
+    assert (rejected((2.5, 2.5), 120) <= 0.09).all()
+    assert rejected((1.0, 4.0), 10)[0] >= 0.8
 
 
 def test_summary_can_take_the_models_as_given(predictions):

@@ -10,8 +10,10 @@ import pandas as pd
 from scipy import stats
 
 from maskbench.comparison.bootstrap import PHOTOGRAPHS
-from maskbench.comparison.paired import LOWER_IS_BETTER, NO_DIFFERENCE
+from maskbench.comparison.paired import LOWER_IS_BETTER, NO_DIFFERENCE, UNDECIDED
 from maskbench.comparison.paired_tests import ALL_SEEDS, MCNEMAR_CLUSTERED
+from maskbench.comparison.wording import NOTHING, interval_text, why
+from maskbench.eda.bootstrap import LEAST_PHOTOGRAPHS
 
 #: How the answer calls a measurement.
 METRIC_NAMES = {
@@ -27,6 +29,9 @@ METRIC_NAMES = {
 }
 
 
+#: What an interval needs.
+_ENOUGH = f"{LEAST_PHOTOGRAPHS} test photographs or more, and test faces of every class in two photographs or more"
+_ALONE = "One arm alone, or arms without a common seed: nothing is compared."
 #: More pairs than this are summed up.
 TOLD_ONE_BY_ONE = 3
 
@@ -46,20 +51,46 @@ def comparison_answer(differences: pd.DataFrame, metric: str = "f1_macro") -> st
         ValueError: the table has pairs, but not this metric.
     """
     if differences.empty:
-        return (
-            "One arm alone, or arms without a common seed: nothing is compared. A second arm on the same faces would."
-        )
+        return f"{_ALONE} A second arm on the same faces would."
+    rows = _answering(differences, metric)
+    if len(rows) > TOLD_ONE_BY_ONE:
+        change = _change_of_many(rows)
+    else:
+        change = "; ".join(dict.fromkeys(_change(row, len(rows) > 1) for row in rows))
+    return f"{comparison_verdict(differences, metric)} What would change the verdict: {change}."
+
+
+def comparison_verdict(differences: pd.DataFrame, metric: str = "f1_macro") -> str:
+    """The first sentence of `comparison_answer`: the verdict of each pair of arms with its numbers.
+
+    What any other place says of the arms in one sentence is this, so that no two places can disagree.
+
+    Args:
+        differences: as in `comparison_answer`.
+        metric: the measurement that answers.
+
+    Raises:
+        ValueError: the table has pairs, but not this metric.
+    """
+    if differences.empty:
+        return _ALONE
+    rows, what = _answering(differences, metric), METRIC_NAMES.get(metric, metric)
+    if len(rows) > TOLD_ONE_BY_ONE:
+        return f"On {_basis(rows)}: {_many(rows, what)}."
+    return f"On {_basis(rows)}: {'; '.join(_shown(row, what) + _also(differences, row) for row in rows)}."
+
+
+def _answering(differences: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
+    """The rows of the measurement that answers, one per pair."""
     table = differences[(differences["metric"] == metric) & (differences["class_name"] == "")]
     if table.empty:
         raise ValueError(f"differences: no rows of {metric!r} over all classes; keep it in the table")
-    rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-    basis = _basis(rows)
-    what = METRIC_NAMES.get(metric, metric)
-    if len(rows) > TOLD_ONE_BY_ONE:
-        return f"On {basis}: {_many(rows, what)}. What would change the verdict: {_change_of_many(rows)}."
-    shown = "; ".join(_shown(row, what) + _also(differences, row) for row in rows)
-    change = "; ".join(dict.fromkeys(_change(row, len(rows) > 1) for row in rows))
-    return f"On {basis}: {shown}. What would change the verdict: {change}."
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _open(row: dict[str, Any]) -> bool:
+    """Is there no difference, or no interval of it."""
+    return any(math.isnan(row[name]) for name in ("value", "low", "high"))
 
 
 def _basis(rows: Sequence[dict[str, Any]]) -> str:
@@ -108,13 +139,15 @@ def p_text(p: float) -> str:
 
 def _shown(row: dict[str, Any], what: str) -> str:
     if math.isnan(row["value"]):
-        return f"{what} of {row['arm']} and {row['baseline']} cannot be compared ({row['reason']})"
+        return f"{what} of {row['arm']} and {row['baseline']} cannot be compared ({why(row['reason'])})"
     better = (row["value"] > 0) != (row["metric"] in LOWER_IS_BETTER)
     size = (
         f"{what} of {row['arm']} {abs(row['value']):.3f} {'above' if row['value'] > 0 else 'below'} that of "
-        f"{row['baseline']}, {1 - row['alpha']:.0%} interval {row['low']:+.3f} to {row['high']:+.3f}, permutation "
-        f"{p_text(row['p_value'])}, after Holm {p_text(row['p_holm'])}"
+        f"{row['baseline']}, {interval_text(row['low'], row['high'], row['reason'], confidence=1 - row['alpha'])}, "
+        f"permutation {p_text(row['p_value'])}, after Holm {p_text(row['p_holm'])}"
     )
+    if _open(row):
+        return f"{NOTHING} of {row['arm']} against {row['baseline']}: {size}"
     if row["verdict"] == NO_DIFFERENCE:
         return f"no difference shown between {row['arm']} and {row['baseline']} ({size})"
     winner, loser = (row["arm"], row["baseline"]) if better else (row["baseline"], row["arm"])
@@ -125,10 +158,10 @@ def _also(differences: pd.DataFrame, row: dict[str, Any]) -> str:
     """What else is shown of a pair, when the answering measurement is only one of several."""
     pair = differences[(differences["arm"] == row["arm"]) & (differences["baseline"] == row["baseline"])]
     others = pair[(pair["metric"] != row["metric"]) | (pair["class_name"] != "")]
-    found = others[(others["verdict"] != NO_DIFFERENCE) & others["value"].notna()]
+    found = others[~others["verdict"].isin(UNDECIDED) & others[["value", "low", "high"]].notna().all(axis=1)]
     named = ", ".join(
         f"{METRIC_NAMES.get(str(one['metric']), one['metric'])}{f' of {name}' if (name := one['class_name']) else ''} "
-        f"({one['value']:+.3f}, interval {one['low']:+.3f} to {one['high']:+.3f}, after Holm {p_text(one['p_holm'])})"
+        f"({one['value']:+.3f}, {interval_text(one['low'], one['high'])}, after Holm {p_text(one['p_holm'])})"
         for one in found.to_dict("records")
     )
     return f"; of the {len(others)} other measurements a difference is shown in {named}" if named else ""
@@ -136,8 +169,8 @@ def _also(differences: pd.DataFrame, row: dict[str, Any]) -> str:
 
 def _many(rows: Sequence[dict[str, Any]], what: str) -> str:
     """Pairs that differ with their numbers, the others by name."""
-    differing = [row for row in rows if row["verdict"] != NO_DIFFERENCE and not math.isnan(row["value"])]
-    unknown = [row for row in rows if math.isnan(row["value"]) or math.isnan(row["low"])]
+    unknown = [row for row in rows if _open(row)]
+    differing = [row for row in rows if row["verdict"] not in UNDECIDED and row not in unknown]
     others = [f"{row['arm']} and {row['baseline']}" for row in rows if row not in differing and row not in unknown]
     verb = "differ" if len(differing) > 1 else "differs"
     counted = f"of {len(rows)} pairs of arms, {len(differing) or 'none'} {verb} in {what}"
@@ -145,15 +178,17 @@ def _many(rows: Sequence[dict[str, Any]], what: str) -> str:
     if others:
         told.append(f"no difference shown between {', '.join(others)}")
     if unknown:
-        named = ", ".join(f"{row['arm']} and {row['baseline']} ({row['reason'] or 'no interval'})" for row in unknown)
-        told.append(f"nothing can be said of {named}")
+        named = ", ".join(
+            f"{row['arm']} and {row['baseline']} ({why(row['reason']) or 'no interval'})" for row in unknown
+        )
+        told.append(f"{NOTHING} of {named}")
     return "; ".join(told)
 
 
 def _change_of_many(rows: Sequence[dict[str, Any]]) -> str:
     """What would turn the verdicts of many pairs round."""
-    open_ = [row for row in rows if row["verdict"] == NO_DIFFERENCE and not math.isnan(row["low"])]
-    shown = [row for row in rows if row["verdict"] != NO_DIFFERENCE and not math.isnan(row["low"])]
+    open_ = [row for row in rows if row["verdict"] == NO_DIFFERENCE and not _open(row)]
+    shown = [row for row in rows if row["verdict"] not in UNDECIDED and not _open(row)]
     more = "more test photographs" + ("" if rows[0]["covers"] == PHOTOGRAPHS else " and seeds")
     told = []
     if open_:
@@ -165,14 +200,14 @@ def _change_of_many(rows: Sequence[dict[str, Any]]) -> str:
             f"photographs of another kind, or anything outside the study that is worth {near:.3f}, the least distance "
             "of an interval of the others from 0"
         )
-    return "; ".join(told) or "test faces of every class in two photographs or more"
+    return "; ".join(told) or _ENOUGH
 
 
 def _change(row: dict[str, Any], named: bool) -> str:
     """What would turn the verdict of a pair round."""
     pair = f" of {row['arm']} against {row['baseline']}" if named else ""
-    if math.isnan(row["value"]) or math.isnan(row["low"]):
-        return f"test faces of every class in two photographs or more{pair}"
+    if _open(row):
+        return f"{_ENOUGH}{pair}"
     scope = "other seeds are not covered" if row["covers"] == PHOTOGRAPHS else "other seeds are covered"
     if row["verdict"] != NO_DIFFERENCE:
         near = min(abs(row["low"]), abs(row["high"]))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import permutation_test
 from statsmodels.stats.multitest import multipletests
 
+from maskbench.comparison import stated
 from maskbench.schemas.convergence import (
     BEST_EPOCHS,
     CONVERGENCE,
@@ -96,13 +97,14 @@ def convergence_table(
         times: `schemas.EPOCH_TIMES`; runs without rows have no seconds.
         metric: over all classes, higher is better.
         split: side it was measured on.
-        targets: shares of a run's own best value, in (0, 1].
+        targets: shares of a run's own best value and of its last one, in (0, 1].
 
     Returns:
         `schemas.CONVERGENCE` with, per run: `best` (highest value) and `best_epoch` (its first epoch),
         `last`, `epochs_run`, `seconds_run`; for each target `epochs_to_90` and `seconds_to_90` (the first
         epoch at or above 90 % of `best`; the curve may fall below again), `epochs_to_90_held` (the first
-        from which it stays there to the end); `epochs_to_common` and `seconds_to_common` (the first at or
+        from which it stays there to the end), `epochs_to_90_final` and `seconds_to_90_final` (the first at or
+        above 90 % of `last`, the score the run ended with); `epochs_to_common` and `seconds_to_common` (the first at or
         above the lowest `best` among the arms of that seed: the same level for all of them);
         `area_by_epoch` and `area_by_time` (mean height of the curve by the trapezoid rule, over the
         epochs and over the stretch of time that all runs of the table have, so 0…1 for a share).
@@ -187,7 +189,7 @@ def convergence_differences(table: pd.DataFrame) -> pd.DataFrame:
             both = (part[arm] - part[baseline]).dropna().to_numpy(dtype=np.float64)
             shared = len(set(table.loc[table["arm"] == arm, "seed"]) & set(table.loc[table["arm"] == baseline, "seed"]))
             key = {"arm": arm, "baseline": baseline, "metric": metric, "unit": units[metric]}
-            found.append(key | _difference(both, shared))
+            found.append(key | _difference(both, shared) | stated.sign_flip(arm, baseline, metric))
         tested = [row for row in found if not np.isnan(row["p_value"]) and row["metric"] not in _BOOKKEEPING]
         if tested:
             corrected = multipletests([row["p_value"] for row in tested], method="holm")[1]
@@ -278,6 +280,9 @@ def _measurements(
         found[f"epochs_to_{name}"] = ("epochs", *at(curve.epoch, curve.reached(level), nothing))
         found[f"epochs_to_{name}_held"] = ("epochs", *at(curve.epoch, held, below))
         found[f"seconds_to_{name}"] = ("seconds", *at(curve.elapsed, curve.reached(level), timeless))
+        final = curve.reached(target * float(curve.value[-1])) if not nothing else None
+        found[f"epochs_to_{name}_final"] = ("epochs", *at(curve.epoch, final, nothing))
+        found[f"seconds_to_{name}_final"] = ("seconds", *at(curve.elapsed, final, timeless))
     peers = [c for (_, number), c in curves.items() if number == seed and len(c.value)]
     alone = nothing or (ONE_ARM if len(peers) < 2 else "")
     common = curve.reached(min(float(c.value.max()) for c in peers)) if not alone else None

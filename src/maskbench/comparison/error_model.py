@@ -19,10 +19,19 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.model_selection import StratifiedGroupKFold
 
+from maskbench.comparison import stated
 from maskbench.comparison.concordance import Pairs, average_precision, ratio, wrong_right_pairs
 from maskbench.comparison.design import Design, make_design
-from maskbench.comparison.face_errors import Floats, Ints, face_errors
+from maskbench.comparison.face_errors import (
+    Floats,
+    Ints,
+    face_errors,
+    photographs_behind,
+    property_labels,
+    too_few_errors,
+)
 from maskbench.eda.bootstrap import Resamples, draw_resamples
+from maskbench.evaluation.intervals import Interval, Kind, interval, no_interval
 from maskbench.schemas.factors import ERROR_MODEL_SKILL, IMPORTANCE, PARTIAL_DEPENDENCE
 
 MODEL = "random forest, {trees} trees, at least {leaf} faces per leaf"
@@ -105,7 +114,8 @@ def error_model(
     Returns:
         The tables. The AUC compares faces within folds; skill is "shown" where the interval lies above
         chance. Importance is the fall of that AUC, over all folds, when one column is shuffled among the
-        held-out faces. Too few errors: NaN with a reason.
+        held-out faces. With `too_few_errors` there are values and no intervals, and skill is "undefined"; with wrong
+        or right faces in fewer photographs than folds, no values either: NaN with a reason.
 
     Raises:
         ValueError: `folds` below 2, or `confidence` outside (0, 1).
@@ -126,11 +136,12 @@ def error_model(
         ids = pd.Series(sorted(model.design.data.image_ids.unique()))
         draws = draw_resamples(ids, resamples, confidence, seed)
         common = {"arm": model.design.data.arm, "confidence": confidence, "resamples": resamples}
-        rows = [common | row for row in _skill_rows(model, draws, seed)]
+        rows = [common | row | stated.skill(str(row["metric"])) for row in _skill_rows(model, draws, seed)]
+        labels = property_labels([known.name for known in model.design.data.properties])
         skill += rows
         verdict = str(rows[0]["skill"])
         importance += [
-            common | row | {"repeats": repeats, "skill": verdict}
+            common | row | {"repeats": repeats, "skill": verdict} | stated.importance(labels[row["property"]])
             for row in _importance_rows(model, draws, repeats, seed, verdict)
         ]
     skill_table = pd.DataFrame(skill, columns=list(ERROR_MODEL_SKILL.columns))
@@ -208,6 +219,7 @@ def _skill_rows(model: _Fitted, draws: Resamples, seed: int) -> Iterator[dict[st
         return
     chance["average_precision"] = _chance_precision(model, seed)
     by_photograph = _with_plain(draws)
+    kinds: dict[str, Kind] = {"auc": "area", "average_precision": "share", "brier_skill": "loss difference"}
     by_face = by_photograph[:, model.photographs]
     measured = {
         "auc": _pairs(model, model.scores).auc(by_photograph),
@@ -215,15 +227,24 @@ def _skill_rows(model: _Fitted, draws: Resamples, seed: int) -> Iterator[dict[st
         "brier_skill": _brier_skill(model, by_face),
     }
     for metric, values in measured.items():
-        interval = draws.interval(values[1:], photographs)
-        verdict, reason = UNDEFINED, interval.reason
+        limits = _limits(model, values, kinds[metric], draws)
+        verdict, reason = UNDEFINED, limits.reason
         if not reason:
-            verdict = SHOWN if interval.low > chance[metric] else NOT_SHOWN
+            verdict = SHOWN if limits.low > chance[metric] else NOT_SHOWN
             reason = "" if verdict == SHOWN else "the interval does not lie above chance"
         yield basis | {
-            "metric": metric, "value": float(values[0]), "low": interval.low, "high": interval.high,
+            "metric": metric, "value": float(values[0]), "low": limits.low, "high": limits.high,
             "chance": chance[metric], "skill": verdict, "reason": reason,
         }  # fmt: skip
+
+
+def _limits(model: _Fitted, values: Floats, kind: Kind, draws: Resamples) -> Interval:
+    """The interval of a measurement of all faces and of every draw: (1 + R,)."""
+    few = too_few_errors(model.error, model.photographs)
+    if few or np.isnan(values[0]):
+        return no_interval(few or "undefined on these faces")
+    behind = photographs_behind(model.error, model.photographs)
+    return interval(values[:1], values[None, 1:], behind, kind, confidence=draws.confidence)
 
 
 def _with_plain(draws: Resamples) -> Floats:
@@ -248,7 +269,6 @@ def _importance_rows(
         for known in model.design.kept:
             yield _no_importance(known.name, model.reason)
         return
-    photographs = len(np.unique(model.photographs))
     weights = _with_plain(draws)
     plain = _pairs(model, model.scores)
     shuffled = _shuffled_scores(model, repeats, seed)  # (p, repeats, M)
@@ -258,14 +278,14 @@ def _importance_rows(
         mean = Pairs(np.mean([each.agree for each in shuffles], axis=0), plain.total)
         fall = plain.auc(weights) - mean.auc(weights)  # (1 + R,)
         each = np.concatenate([plain.auc(weights[:1]) - one.auc(weights[:1]) for one in shuffles])
-        interval = draws.interval(fall[1:], photographs)
+        limits = _limits(model, fall, "share difference", draws)
         yield {
             "property": known.name,
             "importance": float(fall[0]),
             "sd": float(each.std(ddof=1)) if repeats > 1 else np.nan,
-            "low": interval.low,
-            "high": interval.high,
-            "reason": interval.reason or ("" if verdict == SHOWN else "the model shows no skill"),
+            "low": limits.low,
+            "high": limits.high,
+            "reason": limits.reason or ("" if verdict == SHOWN else "the model shows no skill"),
         }
 
 

@@ -11,9 +11,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 
+from maskbench.comparison import stated
 from maskbench.comparison.concordance import wrong_right_pairs
-from maskbench.comparison.face_errors import FaceErrors, Floats, Ints, Property, face_errors
+from maskbench.comparison.face_errors import (
+    FaceErrors,
+    Floats,
+    Ints,
+    Property,
+    face_errors,
+    photographs_behind,
+    too_few_errors,
+)
 from maskbench.eda.bootstrap import draw_resamples
+from maskbench.evaluation.intervals import interval
 from maskbench.schemas.factors import ERROR_EFFECTS, ERROR_RATES
 
 #: Fewer photographs say nothing about the spread between photographs.
@@ -207,12 +217,13 @@ def error_effects(
 
     Returns:
         `schemas.factors.ERROR_EFFECTS`: 2·AUC - 1 of the property as a score for "wrong", positive where
-        higher values go with more errors, 0 for none; it sees monotone relations only. Percentile
-        bootstrap intervals draw whole photographs. Faces without the property are left out; a missing
-        neighbour counts as infinitely far.
+        higher values go with more errors, 0 for none; it sees monotone relations only. Bootstrap intervals
+        draw whole photographs (`evaluation.intervals.interval` of the AUC, from the photographs with wrong or with
+        right faces, whichever are fewer); none with `too_few_errors`. They are not corrected for looking at many
+        properties. Faces without the property are left out; a missing neighbour counts as infinitely far.
 
     Source:
-        Cureton 1956, Psychometrika 21:287-290; Efron & Tibshirani 1993, sec. 13.3.
+        Cureton 1956, Psychometrika 21:287-290; for the interval see there.
     """
     _check_confidence(confidence)
     rows: list[dict[str, Any]] = []
@@ -228,13 +239,16 @@ def error_effects(
             row: dict[str, Any] = {"arm": data.arm, "property": known.name, "faces": int(used.sum())}
             row |= {"photographs": len(np.unique(images)), "errors": float(error.sum())}
             row |= {"effect": np.nan, "low": np.nan, "high": np.nan, "reason": _no_effect(values[used], error)}
+            row |= stated.effect(known.label)
             if not row["reason"]:
                 pairs = wrong_right_pairs(values[used], error, images, len(photographs))
                 one = pairs.auc(np.ones((1, len(photographs))))
                 drawn = pairs.auc(draws.weights.astype(np.float64))
-                interval = draws.interval(2 * drawn - 1, row["photographs"])
-                row |= {"effect": float(2 * one[0] - 1), "reason": interval.reason or _too_few(values[used], error)}
-                row |= {} if row["reason"] else {"low": interval.low, "high": interval.high}
+                few = too_few_errors(error, images) or _too_few(values[used], error)
+                behind = photographs_behind(error, images)
+                limits = interval(one, drawn[None], behind, "area", confidence=confidence)
+                row |= {"effect": float(2 * one[0] - 1), "reason": few or limits.reason}
+                row |= {} if row["reason"] else {"low": 2 * limits.low - 1, "high": 2 * limits.high - 1}
             rows.append(row | {"confidence": confidence, "resamples": resamples})
     return pd.DataFrame(rows, columns=list(ERROR_EFFECTS.columns))
 

@@ -15,9 +15,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from maskbench.comparison.wording import NO_INTERVAL
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Transform = Literal["none", "log", "reciprocal", "flag"]
+
+#: With fewer wrong (or right) faces, or these in fewer photographs, a bootstrap draws the same few again and again and
+#: its intervals exclude "no effect" too often: nothing that rests on it is said (`tests/comparison/test_null.py`).
+LEAST_FACES = 10
+LEAST_PHOTOGRAPHS = 10
 
 #: Columns of the joined table that are not properties.
 _KEYS = ("arm", "seed", "split", "face_id", "image_id", "label", "predicted", "correct")
@@ -90,6 +97,37 @@ KNOWN_PROPERTIES = (
     Property("box_height", "box height, px", "log"),
 )
 _KNOWN = {known.name: known for known in KNOWN_PROPERTIES}
+
+
+def photographs_behind(error: Floats, photographs: Ints) -> int:
+    """Photographs with a wrong face or with a right one, whichever are fewer; a face may be both, in other runs.
+
+    Args:
+        error: (N,) in [0, 1], the share of runs that misclassified the face.
+        photographs: (N,) a number per photograph.
+    """
+    return min(len(np.unique(photographs[error > 0])), len(np.unique(photographs[error < 1])))
+
+
+def too_few_errors(error: Floats, photographs: Ints) -> str:
+    """Why wrong or right faces are too few for an interval; empty where there are enough.
+
+    Args:
+        error: (N,) in [0, 1].
+        photographs: (N,) a number per photograph.
+
+    Example:
+        >>> too_few_errors(np.array([1.0, 0, 0]), np.array([0, 1, 2]))
+        'no interval: 1 wrong face in 1 photograph, at least 10 in 10 are needed'
+    """
+    for kind, chosen in (("wrong", error > 0), ("right", error < 1)):
+        faces, count = int(chosen.sum()), len(np.unique(photographs[chosen]))
+        if faces < LEAST_FACES or count < LEAST_PHOTOGRAPHS:
+            return (
+                f"{NO_INTERVAL}{faces} {kind} face{'' if faces == 1 else 's'} in {count} "
+                f"photograph{'' if count == 1 else 's'}, at least {LEAST_FACES} in {LEAST_PHOTOGRAPHS} are needed"
+            )
+    return ""
 
 
 def property_labels(names: Sequence[str]) -> dict[str, str]:

@@ -14,16 +14,18 @@ import numpy as np
 import pandas as pd
 
 from maskbench.comparison.design import property_correlations
-from maskbench.comparison.error_model import SHOWN, error_model
+from maskbench.comparison.error_model import SHOWN, UNDEFINED, error_model
 from maskbench.comparison.error_rates import error_effects, error_rates
 from maskbench.comparison.face_errors import join_properties, property_labels
 from maskbench.comparison.odds import odds_table
+from maskbench.comparison.wording import NO_INTERVAL, NOTHING, interval_text, why
 from maskbench.schemas.factors import FACTOR_RANKING
 from maskbench.steps import Progress, in_steps
 
 _MEASURES = ("effect", "log_odds", "importance")
 _NAMED = 2
-#: Of some twenty properties one or two pass a single uncorrected interval by luck; two measures seldom agree by it.
+#: Of some twenty properties one or two pass a single uncorrected interval by luck; two measures seldom agree by it,
+#: and one of them has to be the odds, whose p-values are corrected for the number of properties.
 _ENOUGH = 2
 
 
@@ -188,8 +190,9 @@ def factors_answer(tables: FactorTables) -> FactorsAnswer:
         tables: of `explain_errors`.
 
     Returns:
-        The first sentence names each arm's properties that at least two measures support, strongest
-        first, with odds ratio and error rates; the second says how much all of them together explain.
+        The first sentence names each arm's properties that at least two measures support, the odds after Holm's
+        correction among them, strongest first, with odds ratio and error rates; the second says how much all of them
+        together explain.
     """
     arms = list(tables.ranking["arm"].unique())
     first = "; ".join(_arm_finding(tables, arm) for arm in arms)
@@ -199,15 +202,42 @@ def factors_answer(tables: FactorTables) -> FactorsAnswer:
 
 
 def _arm_finding(tables: FactorTables, arm: str) -> str:
-    ranking = tables.ranking[(tables.ranking["arm"] == arm) & tables.ranking["rank"].notna()]
     basis = tables.skill[tables.skill["arm"] == arm].iloc[0]
     where = f"{arm} errs on {basis['errors']:.3g} of {basis['faces']} faces in {basis['photographs']} photographs"
-    found = list(ranking.loc[ranking["supported"] >= np.minimum(_ENOUGH, ranking["measured"]), "property"])
+    found = named_properties(tables, arm)
     if not found:
-        return f"{where}, and no property is shown to go with its errors"
+        few = _few(tables, arm)
+        return f"{where}, and no property is shown to go with its errors" + (f" ({few})" if few else "")
     labels = property_labels(found)
     named = [f"{labels[name]} ({_numbers(tables, arm, name)})" for name in found[:_NAMED]]
     return f"{where}, most with {' and '.join(named)}"
+
+
+def named_properties(tables: FactorTables, arm: str) -> list[str]:
+    """Properties that are shown to go with an arm's errors, strongest first.
+
+    Args:
+        tables: of `explain_errors`.
+        arm: name of the arm.
+
+    Returns:
+        Those with `_ENOUGH` supporting measures, one of which survives Holm's correction over all properties.
+    """
+    ranking = tables.ranking[(tables.ranking["arm"] == arm) & tables.ranking["rank"].notna()]
+    odds = tables.odds[(tables.odds["arm"] == arm) & (tables.odds["p_value_holm"] < 1 - tables.odds["confidence"])]
+    corrected = set(zip(odds["property"], odds["model"], strict=True))
+    return [
+        str(row["property"])
+        for row in ranking.to_dict("records")
+        if row["supported"] >= _ENOUGH and (row["property"], row["odds_model"]) in corrected
+    ]
+
+
+def _few(tables: FactorTables, arm: str) -> str:
+    """Why no property can be: too few errors for any interval."""
+    effects = tables.effects[tables.effects["arm"] == arm]
+    reasons = [str(reason) for reason in effects["reason"] if str(reason).startswith(NO_INTERVAL)]
+    return why(reasons[0]) if reasons and effects["low"].isna().all() else ""
 
 
 def _numbers(tables: FactorTables, arm: str, name: str) -> str:
@@ -227,7 +257,7 @@ def _numbers(tables: FactorTables, arm: str, name: str) -> str:
         )
         found.append(
             f"odds ratio {fit['odds_ratio']:.2f} per standard deviation{f' {what}' if what else ''}, "
-            f"{fit['confidence']:.0%} interval {fit['low']:.2f} to {fit['high']:.2f}"
+            + interval_text(fit["low"], fit["high"], confidence=fit["confidence"], digits=2, signed=False)
         )
     rates = tables.rates[(tables.rates["arm"] == arm) & (tables.rates["property"] == name)].dropna(subset="rate")
     if len(rates) > 1:
@@ -241,8 +271,11 @@ def _arm_skill(skill: pd.DataFrame, arm: str) -> str:
     row = skill[(skill["arm"] == arm) & (skill["metric"] == "auc")].iloc[0]
     if np.isnan(row["value"]):
         return f"with an AUC that is undefined in {arm} ({row['reason']})"
+    limits = interval_text(row["low"], row["high"], str(row["reason"]), digits=2, signed=False)
+    if row["skill"] == UNDEFINED:
+        return f"with an AUC of {row['value']:.2f} in {arm}, of which {NOTHING}: {limits}"
     shown = "" if row["skill"] == SHOWN else ", which shows no skill"
-    return f"with an AUC of {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f}{shown}) in {arm}"
+    return f"with an AUC of {row['value']:.2f} ({limits}{shown}) in {arm}"
 
 
 def _would_change(tables: FactorTables, arms: Sequence[str]) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from maskbench.comparison.bootstrap import Kind, drawn_weights, interval
 from maskbench.eda.bootstrap import LEAST_PHOTOGRAPHS
+from maskbench.evaluation.intervals import Kind, drawn_weights, interval
 from maskbench.schemas.faithfulness import FAITHFULNESS_SUMMARY
 
 #: A measure in which less is better.

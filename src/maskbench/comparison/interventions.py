@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from maskbench.comparison.bootstrap import drawn_weights, interval
+from maskbench.comparison.wording import NOTHING, interval_text
 from maskbench.evaluation.confusion import accuracy, class_ratios, macro_mean
+from maskbench.evaluation.intervals import drawn_weights, interval, no_interval, too_few_photographs
 from maskbench.schemas import empty_table
 from maskbench.schemas.interventions import INTERVENTION_CURVES, INTERVENTION_RANKING, UNTOUCHED
 
@@ -40,10 +41,11 @@ def intervention_curves(
 ) -> pd.DataFrame:
     """Macro-F1 and accuracy of each arm at every level of every intervention, and the drop against untouched.
 
-    Values are means over the arm's seeds. Intervals are those of `bootstrap.interval` and cover the choice of test
-    photographs, the trained models being what they are; the photographs behind macro-F1 are those with the rarest
-    class. A draw that misses a class is left out for macro-F1. Where a level changes no face, its drop is 0 for
-    certain; where it changes faces but no decision, the interval is that of photographs without an event.
+    Values are means over the arm's seeds. Intervals are those of `evaluation.intervals.interval`, with
+    `too_few_photographs` none, and cover the choice of test photographs, the trained models being what they are; the
+    photographs behind macro-F1 are those with the rarest class. A draw that misses a class is left out for macro-F1.
+    Where a level changes no face, its drop is 0 for certain; where it changes faces but no decision, the interval is
+    that of photographs without an event.
 
     Args:
         intervened: `schemas.INTERVENED` of one or more arms and seeds; seeds may have different test faces.
@@ -172,15 +174,18 @@ def _curve_rows(
             for number, metric in enumerate(METRICS):
                 row = {"arm": arm, **level, "metric": metric, **facts, **spread}
                 pair = drawn[:, [0, place], number]
-                rows.append(row | _measured(values[[0, place], number], pair, behind[metric], confidence, spread))
+                basis = behind[metric], facts["images"], confidence
+                rows.append(row | _measured(values[[0, place], number], pair, *basis, spread))
     return pd.DataFrame(rows, columns=list(INTERVENTION_CURVES.columns))
 
 
-def _measured(values: Floats, drawn: Floats, photographs: int, confidence: float, spread: Row) -> Row:
+def _measured(values: Floats, drawn: Floats, photographs: int, images: int, confidence: float, spread: Row) -> Row:
     """Value and drop with their intervals, from (2,) and (R, 2): untouched and intervened."""
     value, drop = values[1:], values[:1] - values[1:]  # (1,): means over seeds already
-    level = interval(value, drawn[:, 1][None], photographs, "share", confidence=confidence)
-    lost = interval(drop, (drawn[:, 0] - drawn[:, 1])[None], photographs, "share difference", confidence=confidence)
+    few = too_few_photographs(images)
+    level = no_interval(few) if few else interval(value, drawn[:, 1][None], photographs, "share", confidence=confidence)
+    gaps = (drawn[:, 0] - drawn[:, 1])[None]
+    lost = no_interval(few) if few else interval(drop, gaps, photographs, "share difference", confidence=confidence)
     drop_low, drop_high = lost.low, lost.high
     if not spread["changed"]:  # nothing happened, so nothing is uncertain
         drop_low = drop_high = float(drop[0])
@@ -269,10 +274,11 @@ def interventions_answer(curves: pd.DataFrame, ranking: pd.DataFrame) -> str:
 def _costliest(arm: str, part: pd.DataFrame, metric: str, confidence: float) -> str:
     """What costs an arm most, and what shows no loss."""
     first, *others = _records(part)
-    interval = f"{confidence:.0%} interval {first['low']:.3f} to {first['high']:.3f}"
-    interval = interval if not math.isnan(first["low"]) else "no interval"
-    size = f"{first['drop']:.3f} of {metric}, {interval}"
+    limits = interval_text(first["low"], first["high"], str(first["reason"]), confidence=confidence, signed=False)
+    size = f"{first['drop']:.3f} of {metric}, {limits}"
     text = f"{arm} loses most with {_level(first, 'level')} ({size})"
+    if math.isnan(first["low"]):
+        return f"{NOTHING} of {arm} (the largest loss with {_level(first, 'level')}: {size})"
     if not first["low"] > 0:
         return f"no loss of {arm} is shown under any (the largest with {_level(first, 'level')}: {size})"
     unclear = [_level(row, "level") for row in others if not row["low"] > 0]

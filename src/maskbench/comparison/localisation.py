@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 
 from maskbench.comparison.face_errors import face_errors, join_properties
 from maskbench.eda.bootstrap import draw_resamples
+from maskbench.evaluation.intervals import interval, no_interval, too_few_photographs
 from maskbench.schemas import empty_table
 from maskbench.schemas.localisation import DETECTION_LOSSES, OUTCOMES, PLACEMENT_EFFECTS
 
@@ -101,7 +102,8 @@ def placement_effects(
 
     Returns:
         `schemas.localisation.PLACEMENT_EFFECTS`: Spearman's coefficient over faces, each once with the mean IoU of
-        the runs that found it; a missing neighbour counts as infinitely far.
+        the runs that found it; a missing neighbour counts as infinitely far. Intervals are those of
+        `evaluation.intervals.interval`.
 
     Source:
         Spearman 1904, American Journal of Psychology 15:72-101; cluster bootstrap: Davison & Hinkley 1997, sec. 3.8.
@@ -123,8 +125,15 @@ def placement_effects(
             row["reason"] = _undefined(values[used], overlap[used])
             if not row["reason"]:
                 plain, drawn = _rank_correlations(values[used], overlap[used], data.photographs[used], draws.weights)
-                spread = draws.interval(drawn, row["photographs"])
-                row |= {"correlation": plain, "low": spread.low, "high": spread.high, "reason": spread.reason}
+                few = too_few_photographs(row["photographs"])
+                limits = (
+                    no_interval(few)
+                    if few
+                    else interval(
+                        np.array([plain]), drawn[None], row["photographs"], "share difference", confidence=confidence
+                    )
+                )
+                row |= {"correlation": plain, "low": limits.low, "high": limits.high, "reason": limits.reason}
             rows.append(row)
     return pd.DataFrame(rows, columns=list(PLACEMENT_EFFECTS.columns))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from maskbench.comparison.mistakes import CONFIDENCE, MARGIN, MODELS, MistakeTables
+from maskbench.comparison.wording import interval_text
 
 #: What is said of maps: they add; gains that matter do not fit the data; neither; there are too few mistakes.
 Verdict = Literal["adds", "not needed", "not shown", "unknown"]
@@ -117,9 +118,8 @@ def _gain_told(gain: pd.DataFrame, arm: str, model: str, confidence: float) -> s
     """The gain over the baseline that leaves least of it: what a gain has to beat."""
     rows = _gains(gain, arm, model)
     row = rows.sort_values("low").iloc[0]
-    return (
-        f"gain by {_NAMES.get(model, model)} {_BASELINES[row['baseline']]} {row['gain']:+.3f}, {confidence:.0%} "
-        f"interval {row['low']:+.3f} to {row['high']:+.3f}"
+    return f"gain by {_NAMES.get(model, model)} {_BASELINES[row['baseline']]} {row['gain']:+.3f}, " + interval_text(
+        row["low"], row["high"], confidence=confidence
     )
 
 

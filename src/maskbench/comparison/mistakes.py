@@ -24,9 +24,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from maskbench.comparison.bootstrap import Kind, interval
 from maskbench.comparison.concordance import average_precision, wrong_right_pairs
 from maskbench.eda.bootstrap import LEAST_PHOTOGRAPHS, Resamples, draw_resamples
+from maskbench.evaluation.intervals import Kind, interval
 from maskbench.schemas.mistakes import MISTAKE_FEATURES, MISTAKE_GAIN, MISTAKE_SKILL
 
 #: Features of the probabilities: the baseline.
@@ -270,7 +270,8 @@ class _Arm:
             for metric, by_chance in chance.items():
                 facts = {"model": model, "features": features, "metric": metric, "chance": by_chance}
                 values = measured[model, features][metric] if measured else None
-                rows.append(facts | {"confidence": self.draws.confidence} | self._interval("value", values, "share"))
+                kind: Kind = "area" if metric == "auc" else "share"
+                rows.append(facts | {"confidence": self.draws.confidence} | self._interval("value", values, kind))
         return rows
 
     def gains(self, measured: Measured) -> list[dict[str, Any]]:
@@ -312,7 +313,7 @@ class _Arm:
             rows.append(
                 {"feature": name, "kind": "probability" if name in PROBABILITY else "maps",
                  "log_odds": coefficients.get(name, np.nan), "missing": int((~known).sum())}
-                | self._interval("auc", values, "share") | {"reason": reason}
+                | self._interval("auc", values, "area") | {"reason": reason}
             )  # fmt: skip
         return rows
 

@@ -19,6 +19,7 @@ from scipy.optimize import linprog
 from scipy.stats import t as student
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, IterationLimitWarning, PerfectSeparationError
 
+from maskbench.comparison import stated
 from maskbench.comparison.design import Design, make_design
 from maskbench.comparison.face_errors import Floats, Ints, face_errors
 from maskbench.eda.associations import holm
@@ -86,11 +87,12 @@ def odds_table(
         raise ValueError(f"confidence: between 0 and 1, not {confidence}")
     rows: list[dict[str, Any]] = []
     for data in face_errors(joined, properties):
-        design = make_design(data)
+        design, labels = make_design(data), {known.name: known.label for known in data.properties}
         for model, part in (("together", _together(design, confidence)), ("alone", _alone(design, confidence))):
             corrected = holm(np.array([row["p_value"] for row in part], dtype=float))
             rows += [
                 {"arm": data.arm, "model": model, **row, "p_value_holm": float(p), "confidence": confidence}
+                | stated.odds(labels[row["property"]], model == "together")
                 for row, p in zip(part, corrected, strict=True)
             ]
     return pd.DataFrame(rows, columns=list(ODDS.columns))

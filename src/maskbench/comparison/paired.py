@@ -13,21 +13,18 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_effectsize
 
 from maskbench import schemas
-from maskbench.comparison.bootstrap import (
-    PHOTOGRAPHS,
-    PHOTOGRAPHS_AND_SEEDS,
-    Draws,
-    Kind,
-    Method,
-    interval,
-)
+from maskbench.comparison.bootstrap import PHOTOGRAPHS, PHOTOGRAPHS_AND_SEEDS, Draws
 from maskbench.comparison.permutation import permutation_p_values
 from maskbench.comparison.runs import Runs
+from maskbench.comparison.wording import NO_INTERVAL, NOTHING
+from maskbench.evaluation.intervals import Kind, Method, interval, no_interval, share_kind, too_few_photographs
 from maskbench.schemas.comparison import COMPARISON_DIFFERENCES, COMPARISON_SEEDS, COMPARISON_SUMMARY
 
 Floats = NDArray[np.float64]
 
 NO_DIFFERENCE = "no difference shown"
+#: Verdicts that name no arm.
+UNDECIDED = (NO_DIFFERENCE, NOTHING)
 #: Measurements for which less is better.
 LOWER_IS_BETTER = ("loss",)
 #: Shares of faces, for which Cohen's h is defined.
@@ -64,7 +61,7 @@ def summary_table(
         confidence: nominal coverage of the intervals, in (0, 1).
         draw_seeds: with two seeds or more the interval also covers the choice of seeds (column `covers`);
             if false it takes the trained models as given.
-        method: see `bootstrap.interval`.
+        method: see `evaluation.intervals.interval`.
 
     Returns:
         `COMPARISON_SUMMARY`. Seeds in which a measurement is undefined are left out of it, and named in `reason`.
@@ -76,7 +73,7 @@ def summary_table(
         values, drawn = runs.values(arm, seeds), draws.of(arm, seeds)
         estimates = _Estimates(runs, [arm], seeds, confidence, draw_seeds, method)
         for m, (metric, name) in enumerate(runs.names):
-            kind: Kind = "loss" if metric in LOWER_IS_BETTER else "share"
+            kind: Kind = "loss" if metric in LOWER_IS_BETTER else share_kind(metric)
             found = estimates.row(m, values[:, m], drawn[:, :, m], kind)
             rows.append({"arm": arm, "metric": metric, "class_name": name} | found)
     return pd.DataFrame(rows)[list(COMPARISON_SUMMARY.columns)]
@@ -104,7 +101,7 @@ def difference_table(
         seed: of the swaps.
         alpha: level of the verdict; the intervals have confidence 1 - alpha.
         draw_seeds: as in `summary_table`.
-        method: see `bootstrap.interval`.
+        method: see `evaluation.intervals.interval`.
         metrics: measurements in the table, and so in Holm's family; all by default.
 
     Returns:
@@ -145,11 +142,13 @@ def holm(p_values: Floats) -> Floats:
 
 
 def verdict(row: Mapping[Hashable, Any]) -> str:
-    """What a row of differences shows, in words: which arm is higher, or that no difference is shown.
+    """What a row of differences shows, in words: which arm is higher, that none is shown to be, or nothing.
 
     Args:
         row: `value`, `low`, `high`, `p_holm`, `alpha`, `arm`, `baseline` of `COMPARISON_DIFFERENCES`.
     """
+    if np.isnan([row["value"], row["low"], row["high"]]).any():
+        return NOTHING
     clear = row["low"] > 0 or row["high"] < 0
     if not clear or not row["p_holm"] <= row["alpha"]:
         return NO_DIFFERENCE
@@ -213,12 +212,13 @@ class _Estimates:
         if not chosen:
             return found | {"reason": _undefined(name, faces)}
         options: dict[str, Any] = {"confidence": self._confidence, "draw_seeds": both, "method": self._method}
-        limits = interval(values[kept], drawn[kept], int(self._behind[m]), kind, **options)
+        few = too_few_photographs(images)
+        limits = no_interval(few) if few else interval(values[kept], drawn[kept], int(self._behind[m]), kind, **options)
         left_out = [str(seed) for seed, keep in zip(self._seeds, kept, strict=True) if not keep]
         reasons = [
             f"undefined in seed {', '.join(left_out)}" if left_out else "",
             ONE_SEED if len(chosen) == 1 else "",
-            limits.reason,
+            f"{NO_INTERVAL}{limits.reason}" if limits.reason else "",
         ]
         bounds = {"low": limits.low, "high": limits.high, "standard_error": limits.standard_error}
         return found | bounds | {"incomplete": limits.incomplete, "reason": "; ".join(filter(None, reasons))}

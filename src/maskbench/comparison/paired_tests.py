@@ -11,10 +11,11 @@ import pandas as pd
 
 from maskbench import schemas
 from maskbench.comparison.areas import clustered_delong_test, delong_test
-from maskbench.comparison.bootstrap import Draws, interval
+from maskbench.comparison.bootstrap import Draws
 from maskbench.comparison.decisions import mcnemar_clustered, mcnemar_exact
 from maskbench.comparison.paired import holm
 from maskbench.comparison.runs import Run, Runs
+from maskbench.evaluation.intervals import interval
 from maskbench.schemas.comparison import COMPARISON_TESTS
 
 MCNEMAR = "McNemar, exact"
@@ -101,7 +102,7 @@ def _seed_rows(draws: Draws, arm: str, baseline: str, seed: int, own: Run, other
 
 
 def _bootstrap_rows(draws: Draws, arm: str, baseline: str, seeds: list[int]) -> Iterator[dict[str, Any]]:
-    """Bootstrap test of the mean AUC of each class: the t of `bootstrap.interval`."""
+    """Bootstrap test of the mean AUC of each class: the t of `evaluation.intervals.interval`."""
     runs = draws.runs
     gaps = runs.values(arm, seeds) - runs.values(baseline, seeds)
     drawn = draws.of(arm, seeds) - draws.of(baseline, seeds)

@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from maskbench.eda.bootstrap import Resamples, draw_resamples
+from maskbench.evaluation.intervals import interval, too_few_photographs
 from maskbench.schemas.representations import CKA, EMBEDDING, EXPLAINED_VARIANCE, PROBES, SEPARATION
 
 #: Fewer faces in common say nothing of two models' likeness.
@@ -218,7 +219,6 @@ def _measured(
     """Accuracy and macro-F1 with their intervals over photographs."""
     positions, count = draws.positions(image_ids), len(draws.image_ids)
     right = labels == predicted
-    accuracy = draws.interval(draws.means(right.astype(float), positions), count)
     present = [name for name in classes if (labels == name).any()]
 
     def sums(values: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -229,11 +229,18 @@ def _measured(
         hit, called, true = sums(right & (labels == name)), sums(predicted == name), sums(labels == name)
         f1.append(np.divide(2 * hit, called + true, out=np.full(draws.count, np.nan), where=true > 0))
     drawn = np.stack(f1).mean(axis=0)
-    macro = draws.interval(drawn, count)
     value = float(f1_score(labels, predicted, labels=present, average="macro", zero_division=0))
+    rarest = min(len(np.unique(positions[labels == name])) for name in present)
+
+    def limits(value: float, drawn: NDArray[np.float64], behind: int) -> tuple[float, float, float]:
+        if too_few_photographs(count):
+            return value, np.nan, np.nan
+        found = interval(np.array([value]), drawn[None], behind, "share", confidence=draws.confidence)
+        return value, found.low, found.high
+
     return {
-        "accuracy": (float(right.mean()), accuracy.low, accuracy.high),
-        "f1_macro": (value, macro.low, macro.high),
+        "accuracy": limits(float(right.mean()), draws.means(right.astype(float), positions), count),
+        "f1_macro": limits(value, drawn, rarest),
     }
 
 

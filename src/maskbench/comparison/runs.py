@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from maskbench.evaluation.classification import Scored
 from maskbench.evaluation.uncertainty import check_same_faces
-from maskbench.evaluation.weighted import WeightedMetrics, metric_names
+from maskbench.evaluation.weighted import WeightedMetrics, metric_names, photographs_behind
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,30 +112,17 @@ class Runs:
     def photographs_behind(self, arms: Sequence[str], seeds: Sequence[int]) -> NDArray[np.int64]:
         """How many photographs say something about each measurement.
 
-        Those with a face of the class; for precision those with a face that was given the class (by the arm that
-        gave it least widely), for the AUC also no more than those with another face; for means over classes
-        those of the class that occurs in the fewest; for accuracy and loss all.
-
         Returns:
-            (M,), photographs of all the seeds together.
+            (M,), as `weighted.photographs_behind` counts them, photographs of all the seeds together; for precision
+            by the arm that gave the class least widely.
         """
-        K = len(self.classes)
-        predicted = []
+        found = []
         for arm in arms:
-            true, given, others = (np.zeros((len(self.image_ids), K), dtype=bool) for _ in range(3))
+            shown = np.zeros((len(self.image_ids), 3, len(self.classes)), dtype=bool)
             for run in self._of(arm, seeds):
-                counts = run.metrics.counts.reshape(-1, K, K)
-                support = counts.sum(axis=2)
-                true[run.positions] |= support > 0
-                given[run.positions] |= counts.sum(axis=1) > 0
-                others[run.positions] |= support.sum(axis=1, keepdims=True) > support
-            predicted.append(given.sum(axis=0))
-        holding, total = true.sum(axis=0), int(true.any(axis=1).sum())
-        area = np.minimum(holding, others.sum(axis=0))
-        rarest = holding[holding > 0].min(initial=total)
-        rarest_area = area[area > 0].min(initial=total)
-        found = [[total, rarest, rarest], np.min(predicted, axis=0), holding, holding, [rarest_area], area, [total]]
-        return np.concatenate(found).astype(np.int64)
+                shown[run.positions] |= run.metrics.shown()
+            found.append(photographs_behind(shown))
+        return np.asarray(np.min(found, axis=0))
 
     def _of(self, arm: str, seeds: Sequence[int]) -> list[Run]:
         return [self.runs[arm, seed] for seed in seeds]

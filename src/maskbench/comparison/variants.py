@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from maskbench.comparison.bootstrap import Draws, Kind, draw_metrics, interval
+from maskbench.comparison.bootstrap import Draws, draw_metrics
 from maskbench.comparison.paired import LOWER_IS_BETTER, summary_table
 from maskbench.comparison.runs import Runs
+from maskbench.comparison.wording import NOTHING, interval_text
+from maskbench.evaluation.intervals import Kind, interval, too_few_photographs
 from maskbench.schemas.convergence import EFFICIENCY_RUNS, REGIME_RUNS
 from maskbench.schemas.experiments import VARIANT_SUMMARY
 
@@ -106,7 +108,7 @@ def _paired(
     arm, seeds = level.runs.arms[0], level.runs.seeds
     values = level.runs.values(arm, seeds)[:, m] - reference.runs.values(arm, seeds)[:, m]
     drawn = level.of(arm, seeds)[:, :, m] - reference.of(arm, seeds)[:, :, m]
-    if np.isnan(values).any():
+    if np.isnan(values).any() or too_few_photographs(int(row["images"])):
         return float("nan"), float("nan")
     behind = int(row["photographs_behind"])
     found = interval(values, drawn, behind, kind, confidence=confidence, draw_seeds=len(seeds) > 1)
@@ -119,7 +121,7 @@ def _apart(
     """Both standard errors together, as if the test sides were independent.
 
     Sides dealt from the same photographs overlap, which makes the true interval rather narrower. Degrees of freedom
-    are those of photographs and of seeds, put together by Satterthwaite's rule as in `bootstrap.interval`.
+    are those of photographs and of seeds, put together by Satterthwaite's rule as in `evaluation.intervals.interval`.
     """
     parts = [part for one in (row, base) for part in _variances(one)]
     total = sum(variance for variance, _ in parts)
@@ -214,11 +216,13 @@ def leakage_answer(summary: pd.DataFrame, metric: str = "f1_macro") -> str:
             continue
         by_level = {str(row["level"]): row for row in records(part)}
         row, honest = by_level["random"], by_level["grouped"]["value"]
+        gap = interval_text(row["gap_low"], row["gap_high"], str(row["reason"]))
+        open_ = np.isnan([row["gap_low"], row["gap_high"]]).any()
         shown = row["gap_low"] > 0 or row["gap_high"] < 0
+        verdict = f": {NOTHING}" if open_ else "" if shown else ": no difference shown"
         clauses.append(
             f"{arm} has {row['value']:.3f} where faces of one photograph sit on both sides and {honest:.3f} where they "
-            f"do not ({row['gap']:+.3f}, interval {row['gap_low']:+.3f} to {row['gap_high']:+.3f}"
-            f"{'' if shown else ': no difference shown'})"
+            f"do not ({row['gap']:+.3f}, {gap}{verdict})"
         )
     if not clauses:
         return ""

@@ -20,6 +20,7 @@ from maskbench.evaluation.detection_boxes import Detected, Floats, System
 from maskbench.evaluation.detection_coco import coco_metrics
 from maskbench.evaluation.detection_matching import BANDS
 from maskbench.evaluation.detection_weighted import METRICS, WeightedDetection, metric_names
+from maskbench.evaluation.intervals import MOST_INCOMPLETE
 from maskbench.schemas import empty_table
 from maskbench.schemas.detection import (
     ALL_CLASSES,
@@ -27,9 +28,6 @@ from maskbench.schemas.detection import (
     DETECTION_DIFFERENCES,
     DETECTION_METRICS,
 )
-
-#: An interval from fewer draws than the rest of this share would speak for the draws that happen to have such faces.
-MOST_INCOMPLETE = 0.2
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,6 +57,13 @@ class WeightedMetrics:
         self.losses = np.bincount(scored.images, scored.loss, minlength=self.images)
         self._areas = [WeightedArea(scored.probs[:, k], scored.true == k, scored.images, self.images) for k in range(K)]
 
+    def shown(self) -> NDArray[np.bool_]:
+        """What each photograph shows: (I, 3, K), a face of the class, one given the class, one of another class."""
+        K = len(self.support)
+        counts = self.counts.reshape(-1, K, K)
+        faces = counts.sum(axis=2)
+        return np.stack([faces > 0, counts.sum(axis=1) > 0, faces.sum(axis=1, keepdims=True) > faces], axis=1)
+
     def measure(self, weights: Floats) -> Floats:
         """The metrics under weights of photographs.
 
@@ -76,6 +83,28 @@ class WeightedMetrics:
         faces = counts.sum(axis=(1, 2))
         loss = np.divide(weights @ self.losses, faces, out=np.full(len(weights), np.nan), where=faces > 0)
         return np.column_stack([count_metrics(counts, self.support > 0), macro, areas, loss])
+
+
+def photographs_behind(shown: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many photographs say something about each measurement.
+
+    Those with a face of the class; for precision those with a face that was given the class, for the AUC also no more
+    than those with another face; for means over classes those of the class that occurs in the fewest; for accuracy
+    and loss all.
+
+    Args:
+        shown: (I, 3, K), as `WeightedMetrics.shown`.
+
+    Returns:
+        (M,), in the order of `metric_names`.
+    """
+    total = int(shown[:, 0].any(axis=1).sum())
+    holding, given, others = shown.sum(axis=0)
+    area = np.minimum(holding, others)
+    rarest = holding[holding > 0].min(initial=total)
+    rarest_area = area[area > 0].min(initial=total)
+    found = [[total, rarest, rarest], given, holding, holding, [rarest_area], area, [total]]
+    return np.concatenate(found).astype(np.int64)
 
 
 def count_metrics(counts: NDArray[np.int64], present: NDArray[np.bool_]) -> Floats:

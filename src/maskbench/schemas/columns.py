@@ -8,6 +8,8 @@ SPLITS = ("train", "val", "test")
 SEVERITIES = ("error", "warning", "info")
 
 TEXT = pa.Column(str)
+#: What a row tests and assumes, for the report; not in tables that were written before it was kept.
+STATED = {"null_hypothesis": pa.Column(str, required=False), "assumptions": pa.Column(str, required=False)}
 KEY = pa.Column(str, pa.Check.str_length(min_value=1))
 SHARE = pa.Column(float, pa.Check.in_range(0, 1), nullable=True)
 FLAG = pa.Column(bool)

@@ -46,7 +46,8 @@ COMPARISON_SUMMARY = table_schema(
 #: `arm` minus `baseline`, paired by photograph and seed, with a permutation test. `p_holm` is corrected over all rows.
 #: `d_z` is the mean difference in standard deviations between seeds (two seeds or more), `h` Cohen's h of the mean
 #: accuracies or recalls (0.2 small, 0.5 medium, 0.8 large). `verdict` is "ARM higher" where `p_holm` is at most `alpha`
-#: and the interval does not contain 0, otherwise "no difference shown".
+#: and the interval does not contain 0, "nothing can be said" where there is no interval, otherwise "no difference
+#: shown".
 COMPARISON_DIFFERENCES = table_schema(
     "comparison_differences",
     {

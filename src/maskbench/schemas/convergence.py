@@ -12,6 +12,7 @@ from maskbench.schemas.columns import (
     REAL,
     RUN,
     SHARE,
+    STATED,
     TEXT,
     table_schema,
 )
@@ -70,6 +71,7 @@ CONVERGENCE_DIFFERENCES = table_schema(
         "smallest_p": SHARE,
         "exact": pa.Column(bool),
         "reason": TEXT,
+        **STATED,
     },
     unique=["arm", "baseline", "metric"],
 )

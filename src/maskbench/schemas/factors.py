@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandera.pandas as pa
 
-from maskbench.schemas.columns import COUNT, FLAG, KEY, NONNEGATIVE, POSITIVE, REAL, SHARE, TEXT, table_schema
+from maskbench.schemas.columns import COUNT, FLAG, KEY, NONNEGATIVE, POSITIVE, REAL, SHARE, STATED, TEXT, table_schema
 
 _LEVEL = pa.Column(float, pa.Check.in_range(0, 255), nullable=True)
 _CORRELATION = pa.Column(float, pa.Check.in_range(-1, 1), nullable=True)
@@ -105,6 +105,7 @@ ERROR_EFFECTS = table_schema(
         "confidence": SHARE,
         "resamples": COUNT,
         "reason": TEXT,
+        **STATED,
     },
     unique=["arm", "property"],
 )
@@ -133,6 +134,7 @@ ODDS = table_schema(
         "determined_by": TEXT,
         "note": TEXT,
         "reason": TEXT,
+        **STATED,
     },
     unique=["arm", "property", "model"],
 )
@@ -162,6 +164,7 @@ ERROR_MODEL_SKILL = table_schema(
         "confidence": SHARE,
         "resamples": COUNT,
         "reason": TEXT,
+        **STATED,
     },
     unique=["arm", "metric"],
 )
@@ -182,6 +185,7 @@ IMPORTANCE = table_schema(
         "confidence": SHARE,
         "resamples": COUNT,
         "reason": TEXT,
+        **STATED,
     },
     unique=["arm", "property"],
 )

@@ -239,10 +239,13 @@ _interval = {
     "incomplete": COUNT,
     "images": COUNT,
     "faces": COUNT,
+    # Not in tables that were written before it.
+    "reason": pa.Column(str, required=False),
 }
 
 #: Bootstrap intervals over photographs beside each headline number; `faces` counts the true faces of
-#: `class_name`, or all; in `incomplete` of the resamples a class was not drawn at all.
+#: `class_name`, or all; in `incomplete` of the resamples a class was not drawn at all. `reason` says why there is no
+#: interval.
 INTERVALS = table_schema(
     "intervals",
     {**RUN, "split": SPLIT_NAME, **_interval},
