@@ -223,6 +223,12 @@ def answer(table, *arms, **options):
     return convergence_answer(convergence_summary(table), convergence_differences(table), *arms, **options)
 
 
+def test_one_epoch_is_no_plural():
+    curves = epochs_of({("x", 0): [0.9, 0.5], ("y", 0): [0.8, 0.5]})
+    text = answer(convergence_table(curves, epoch_times_table([])), "y", "x")
+    assert "after 1 epoch (" in text and "1 epochs" not in text
+
+
 def test_the_answer_gives_no_verdict_on_one_seed(table):
     text = answer(table, "y", "x")
     assert text.startswith("With one seed, y came to 95% of its own best validation macro-F1 (1.000) after 3 epochs")

@@ -243,6 +243,16 @@ def test_a_bin_that_is_all_right_has_an_interval_by_photographs():
     assert (row["low"], row["high"]) == (pytest.approx(0.025 ** (1 / 5)), 1)
 
 
+@pytest.mark.parametrize(("least_faces", "bins"), [(1, 15), (50, 4), (240, 1), (1000, 1)])
+def test_points_of_equal_mass_rest_on_enough_faces(study, least_faces, bins):
+    for pooled in (False, True):  # two runs of 240 faces: pooled, a face counts twice and is still one face
+        points = reliability_table(*study, CLASSES, pooled=pooled, resamples=3, least_faces=least_faces)
+        assert set(points[points["scheme"] == "equal_width"].groupby("class_name")["bin"].nunique()) == {15}
+        mass = points[points["scheme"] == "equal_mass"]
+        assert set(mass.groupby("class_name")["bin"].nunique()) == {bins}
+        assert mass["faces"].min() >= min(least_faces, 240)
+
+
 def test_pooling_stacks_the_runs_each_with_its_own_temperature(study):
     predictions, temperatures = study
     pooled = validate(

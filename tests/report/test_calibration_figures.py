@@ -16,6 +16,7 @@ from maskbench.report.figures.calibration import (
 from maskbench.report.style import colours
 from tests.evaluation.tables import plausible_predictions
 from tests.report.study_on_disk import ARMS, CLASSES, SEPARATION, SHARES, rows_where
+from tests.report.words import without_nan
 
 
 def tables_of(classes, shares, arms, drop=None, **options):
@@ -100,8 +101,7 @@ def test_any_classes_one_arm_and_an_arm_without_temperature(k):
     classes = ["$x_1$ & <b>", *(f"a rather long class name {number}" for number in range(k - 1))]
     made = tables_of(classes, np.full(k, 1 / k), {"only": 1.5}, drop="only", faces=60)
     drawings = calibration_figures(*made, classes, ("only",))
-    for drawing in drawings:
-        drawing.figure.canvas.draw()
+    without_nan(drawings)
     texts = [text.get_text() for ax in drawings[0].figure.axes for text in ax.texts]
     assert "no temperature" in texts and any(text.startswith("ECE – [–, –]") for text in texts)
 
@@ -111,3 +111,11 @@ def test_tables_are_not_changed(tables):
     calibration_figures(*tables, CLASSES, ARMS)
     for table, copy in zip(tables, before, strict=True):
         pd.testing.assert_frame_equal(table, copy)
+
+
+def test_no_text_hides_a_point_and_points_at_the_edge_are_whole(tables):
+    figure = fig_reliability(*tables, ARMS).figure
+    figure.canvas.draw()
+    for ax in figure.axes[: len(ARMS)]:
+        assert all(text.get_window_extent().y0 >= ax.get_window_extent().y1 for text in ax.texts)
+        assert not any(points.get_clip_on() for points in ax.collections)

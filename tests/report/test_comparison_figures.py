@@ -14,6 +14,7 @@ from maskbench.report.figures.comparison import (
 from maskbench.report.figures.evaluation import HEADLINES
 from maskbench.report.style import colours
 from tests.evaluation.tables import plausible_predictions
+from tests.report.words import without_nan
 
 ARMS, CLASSES = ("manual-random", "torchvision-pretrained"), ("alpha", "beta", "gamma")
 ROWS = [*((metric, "") for metric in HEADLINES), *(("f1", name) for name in CLASSES)]
@@ -142,3 +143,27 @@ def test_tables_are_not_changed(tables):
     comparison_figures(*(tables[name] for name in ORDER), CLASSES, ARMS)
     for name, table in tables.items():
         pd.testing.assert_frame_equal(table, before[name])
+
+
+def test_differences_of_shares_stay_within_one_and_rows_without_interval_have_no_verdict(tables):
+    table = tables["differences"].copy()
+    bare = table["metric"].isin(["f1_macro", "roc_auc_macro", "balanced_accuracy"])
+    table.loc[bare, ["low", "high"]] = np.nan
+    table.loc[~bare, ["low", "high"]] = [-0.9, 0.9]  # long bars do not widen the axis for rows without any
+    drawing = fig_difference_forest(table, CLASSES, ARMS[1], ARMS[0])
+    ax = drawing.figure.axes[0]
+    assert ax.get_xlim()[0] >= -1.1 and ax.get_xlim()[1] <= 1.1
+    side = [label.get_text().split("   ")[1] for label in ax.child_axes[0].get_yticklabels()]
+    assert side[1:4] == ["no interval, no verdict"] * 3
+    assert "no interval, no verdict" not in [side[0], *side[4:]]
+    assert "3 rows have no interval and therefore no verdict" in drawing.caption
+
+
+def test_undefined_values_are_dashes(tables):
+    undefined = {name: table.copy() for name, table in tables.items()}
+    columns = {"seeds": ["value"], "summary": ["value", "low", "high"], "differences": ["value", "low", "high"]}
+    for name, table in undefined.items():
+        if name in columns:
+            table.loc[table["metric"] == "f1", columns[name]] = np.nan
+    undefined["differences"].loc[undefined["differences"]["metric"] == "f1", ["p_value", "p_holm"]] = np.nan
+    without_nan(comparison_figures(*(undefined[name] for name in ORDER), CLASSES, ARMS))

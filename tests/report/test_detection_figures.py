@@ -18,6 +18,7 @@ from maskbench.report.figures.systems import pairs_in
 from maskbench.report.style import colours
 from maskbench.schemas.detection import ALL_CLASSES, ANY_FACE, BACKGROUND, ERROR_KINDS
 from tests.report.detection_tables import ARMS, CLASSES, ORDER, detection_tables
+from tests.report.words import without_nan, words_of
 
 FACE = np.full((20, 30, 3), 90, dtype=np.uint8)
 
@@ -92,6 +93,19 @@ def test_bars_of_errors_are_counts_and_gains(tables):
             assert bool(bars[0].get_hatch()) == (pair[1] == "two-stage")
 
 
+def test_errors_are_counted_at_the_chosen_score_and_gains_taken_over_all_boxes(tables):
+    every = tables["errors"].assign(min_score=0.0)
+    chosen = every.assign(min_score=0.3, count=every["count"] // 2, gain=every["gain"] / 2, ap50=0.1)
+    drawing = fig_detection_errors(pd.concat([every, chosen], ignore_index=True), ARMS, 0)
+    for ax, table, column in zip(drawing.figure.axes, (chosen, every), ("count", "gain"), strict=True):
+        for bars, pair in zip(ax.containers, pairs_in(every, ARMS), strict=True):
+            wanted = part_of(table, pair).set_index("kind").loc[list(ERROR_KINDS), column]
+            np.testing.assert_allclose([bar.get_width() for bar in bars], wanted)
+    left, right = drawing.caption.split("Right:")
+    assert "Boxes of a score of 0.30 or more." in left and "All boxes, whatever their score." in right
+    assert "AP50 0.100" not in " ".join(words_of(drawing))
+
+
 def test_curves_of_exactness_start_at_the_share_found_and_fall_to_none(tables):
     axes = fig_found_iou(tables["found"], ARMS, 0).figure.axes
     edges = [0, 16, 32, 96, np.inf]
@@ -112,9 +126,7 @@ def test_any_number_of_classes_and_one_system(classes):
     found = detection_tables(classes, ("only",), ("two-stage",), images=8, resamples=3)
     drawings = detection_figures(*(found[name] for name in ORDER), classes, ("only",))
     assert len({drawing.name for drawing in drawings}) == len(drawings) == 6
-    for drawing in drawings:
-        drawing.figure.canvas.draw()
-        assert "nan" not in drawing.caption
+    without_nan(drawings)
 
 
 def test_a_class_without_faces_and_a_system_without_boxes_are_drawn():

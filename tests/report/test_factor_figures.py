@@ -12,11 +12,12 @@ from maskbench.report.figures.factors import (
     fig_importance,
     fig_odds,
     fig_partial_dependence,
-    fig_property_correlations,
 )
+from maskbench.report.figures.properties import fig_property_correlations
 from maskbench.report.style import colours
 from tests.comparison.simulated_faces import STRONG, simulated_predictions, simulated_properties
 from tests.report.study_on_disk import rows_where
+from tests.report.words import without_nan
 
 ARMS = ("one", "two words")
 QUICK = {"folds": 3, "repeats": 2, "resamples": 40}
@@ -77,9 +78,9 @@ def test_importances_stand_under_the_models_skill(tables):
 
 def test_a_model_without_skill_is_drawn_pale_and_named(tables):
     skill = tables.skill.assign(skill="not shown")
-    ax = drawn(fig_importance(tables.importance, skill, ARMS)).figure.axes[0]
-    assert all(bar.get_alpha() < 0.5 for container in ax.containers for bar in container)
-    assert "one (no skill shown)" in [text.get_text() for text in ax.get_legend().get_texts()]
+    figure = drawn(fig_importance(tables.importance, skill, ARMS)).figure
+    assert all(bar.get_alpha() < 0.5 for container in figure.axes[0].containers for bar in container)
+    assert "one (no skill shown)" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_dependence_is_the_table(tables):
@@ -115,6 +116,40 @@ def test_nothing_to_show_is_said_and_not_a_traceback(correct):
     drawings = [drawn(drawing) for drawing in factor_figures(found, ARMS)]
     words = " ".join(text.get_text() for ax in drawings[2].figure.axes for text in ax.texts)
     assert "fewer" in words.replace("\n", " ")
+    (odds,) = drawings[1].figure.axes  # one note in place of two empty panels
+    assert "All in one model: not fitted." in odds.texts[0].get_text().replace("\n", " ")
+    assert "Each alone: not fitted (" in drawings[1].caption
+    without_nan(drawings)
+
+
+def test_a_missing_interval_is_said_with_its_reason(tables):
+    reason = "no interval from 9 photograph(s): fewer than 10"
+    skill = tables.skill.assign(low=np.nan, high=np.nan, skill="undefined", reason=reason)
+    importance = tables.importance.assign(low=np.nan, high=np.nan)
+    drawings = (fig_importance(importance, skill, ARMS), fig_partial_dependence(tables.dependence, skill, ARMS))
+    without_nan(drawings)
+    for drawing in drawings:
+        assert f"Missing: {reason}." in drawing.caption
+        assert "[no interval]" in drawing.title + drawing.caption
+
+
+@pytest.mark.parametrize(("repeats", "bars"), [(4, False), (5, True)])
+def test_the_spread_of_a_few_shufflings_is_not_drawn(tables, repeats, bars):
+    drawing = drawn(fig_importance(tables.importance.assign(repeats=repeats), tables.skill, ARMS))
+    widths = {float(width) for lines in drawing.figure.axes[0].collections for width in lines.get_linewidths()}
+    assert (2.4 in widths) == bars
+    assert ("too few to draw their spread" in drawing.caption) != bars
+    assert ("no interval" in drawing.caption) == bars
+
+
+def test_a_model_that_was_not_fitted_has_no_panel(tables):
+    odds = tables.odds.copy()
+    rows = odds["model"] == "together"
+    odds.loc[rows, ["log_odds", "odds_ratio", "low", "high"]] = np.nan
+    odds.loc[rows, "reason"] = "too few errors"
+    drawing = drawn(fig_odds(odds, tables.ranking, ARMS))
+    assert [ax.get_title() for ax in drawing.figure.axes] == ["Each alone"]
+    assert "All in one model: not fitted (too few errors)." in drawing.caption
 
 
 def test_tables_are_not_changed(tables):

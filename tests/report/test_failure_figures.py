@@ -134,10 +134,11 @@ def test_portraits_say_what_is_predicted_and_how_surely(tmp_path: Path) -> None:
     runs = [predictions("one", 0, FIRST), predictions("two", 0, RIGHT)]
     test = pd.concat([*runs, predictions("one", 1, SECOND)], ignore_index=True)
     looks = [cast(Look, SimpleNamespace(arm=arm, seed=0)) for arm in ("one", "two")]
-    table = said_of(test, looks, [IDS[2], IDS[0]])
+    table = said_of(test, looks, [IDS[2], IDS[0]], {"one": (2, 3), "two": (2, 3)})
     assert len(table) == 4
     write_table(tmp_path / "portraits.parquet", table, PORTRAITS)
     maps = {f"{arm}/grad_cam": np.ones((2, 8, 8), np.float16) for arm in ("one", "two")}
+    maps["two/grad_cam"][1] = 0
     write_arrays(tmp_path / "portraits.safetensors", maps, [IDS[2], IDS[0]])
     faces = Faces(dict.fromkeys(IDS, np.zeros((8, 8, 3), np.uint8)), {})
     (drawing,) = portrait_drawings(tmp_path, faces, {"grad_cam": "Grad-CAM"}, ["one", "two"])
@@ -146,3 +147,12 @@ def test_portraits_say_what_is_predicted_and_how_surely(tmp_path: Path) -> None:
         "true: bare\nsays: bare\np = 0.90", "true: bare\nsays: bare\np = 0.90",
     ]  # fmt: skip
     assert "Maps of the class that is predicted in run 0" in drawing.caption
+    assert "are enlarged from 2 × 3 places" in drawing.caption
+    assert texts(drawing).count("no evidence for it") == 1
+
+
+def test_a_class_that_an_arm_never_gets_right_has_no_blank_cells(tmp_path: Path) -> None:
+    # Every masked face is taken for a bare one, so no right face of that class lies near.
+    drawn = {drawing.name: drawing for drawing in stage(tmp_path, [predictions("one", 0, [0.9] * 8)])}
+    said = [text for text in texts(drawn["mistakes-beside-neighbours-1"]) if text.startswith("none")]
+    assert said == ["none: no test face\nof masked\nis right"] * 4

@@ -95,3 +95,12 @@ def test_dollar_signs_in_names_are_shown_and_no_mathematics(name: str) -> None:
     assert shown.get_text().replace("\n", "") == r"a\$\frac\$.png"
     assert drawing.figure.axes[0].get_title() == r"a\$\frac\$.png"
     assert drawing.title == name
+
+
+def test_a_place_without_a_face_says_why() -> None:
+    rows = [[Cell(FACE), Cell(None, title="nearest right one", lines=("none: no test face", "is right"))]]
+    drawing = fig_cells(rows, [""], name="faces", title="Faces", caption="Look here.")
+    drawing.figure.draw_without_rendering()
+    empty = drawing.figure.axes[1]
+    assert not empty.images and empty.get_title() == "nearest right one"
+    assert [text.get_text() for text in empty.texts] == ["none: no test face\nis right"]

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maskbench.report.figures.representations import fig_cka, fig_probes
+from maskbench.report.figures.representations import fig_cka, fig_depths, fig_embedding, fig_probes
 from maskbench.schemas import validate
 from maskbench.schemas.representations import CKA, PROBES
+from tests.report.words import without_nan
 
 DEPTHS = ["early", "late"]
 
@@ -61,3 +62,34 @@ def test_every_bar_is_the_interval_of_one_run(seeds: int) -> None:
     assert drawing.caption.endswith(
         words if seeds > 1 else "over the test photographs. 40 test faces in 20 photographs."
     )
+
+
+def embedding(perplexity: float) -> pd.DataFrame:
+    return pd.DataFrame(
+        [{"arm": arm, "seed": 0, "method": "tsne", "face_id": f"f{k}", "label": "a", "predicted": "ab"[k % 2],
+          "correct": k % 2 == 0, "box_side_px": 20.0 + k, "x": float(k), "y": float(k % 3), "perplexity": perplexity}
+         for arm in ("one", "two") for k in range(6)]
+    )  # fmt: skip
+
+
+def test_the_perplexity_stands_on_the_figure() -> None:
+    drawing = fig_embedding(embedding(12.5), ["a", "b"], ["one", "two"])
+    assert drawing.figure.get_suptitle() == "t-SNE of what the head reads (perplexity 12.5)"
+    assert drawing.caption.startswith("Perplexity 12.5;")
+
+
+def test_likeness_that_is_undefined_is_a_dash() -> None:
+    table = likeness("arms", ("one", 0), ("two", 0))
+    table.loc[1, ["cka", "reason"]] = [np.nan, "no spread"]
+    drawing = fig_cka(validate(table, CKA), DEPTHS)
+    assert [text.get_text() for text in drawing.figure.axes[0].texts].count("–") == 1
+    without_nan([drawing])
+
+
+def test_titles_do_not_judge() -> None:
+    separation = pd.DataFrame({"arm": ["one"] * 2, "depth": DEPTHS, "silhouette": [0.5, -0.5],
+                               "scatter_ratio": [2.0, 1.0], "faces": [9, 9]})  # fmt: skip
+    statistics = pd.DataFrame({"arm": ["one"] * 2, "depth": DEPTHS, "sparsity": [0.9, 0.1],
+                               "effective_rank": [9.0, 1.0], "dead_channels": [3, 0]})  # fmt: skip
+    drawing = fig_depths(separation, statistics, ["one"])  # classes that come together, channels that wake up
+    assert drawing.title == "Separation of classes and use of channels, by depth"

@@ -342,7 +342,8 @@ def convergence_answer(
         value = float(found[one, metric]["mean"])
         if np.isnan(value):
             return f"an unknown number of {unit}"
-        return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+        text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+        return f"{text} {unit.removesuffix('s') if text == '1' else unit}"
 
     parts = [
         f"{one} came to {target * 100:g}% of its own best {score} ({float(found[one, 'best']['mean']):.3f}) after "

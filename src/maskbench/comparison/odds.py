@@ -227,7 +227,8 @@ def fit_odds(columns: Floats, error: Floats, groups: Ints) -> Fit:
     if _events(error) < LEAST_EVENTS:
         raise NotFittedError(f"{_events(error)} wrong or right faces: fewer than {LEAST_EVENTS}")
     if clusters < LEAST_PHOTOGRAPHS or freedom < 1:
-        raise NotFittedError(f"{clusters} photographs for {columns.shape[1]} properties: too few")
+        few = f"{columns.shape[1]} propert{'y' if columns.shape[1] == 1 else 'ies'}"
+        raise NotFittedError(f"{clusters} photographs for {few}: too few")
     if separated(columns, error):
         raise NotFittedError("separates wrong from right faces: odds ratios have no bound")
     order = np.argsort(groups, kind="stable")  # GEE takes groups as it meets them

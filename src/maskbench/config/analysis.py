@@ -99,8 +99,20 @@ class ExplainConfig(Section):
     folds: int = Field(5, ge=3, description="of models of the mistakes and of label checks, dealt by photograph")
     gallery: int = Field(12, ge=1, description="faces per gallery")
     feature_faces: int = Field(3, ge=0, description="faces whose feature maps are drawn")
+    feature_layers: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        ("stem", "layer1", "layer2", "layer3", "layer4"),
+        min_length=1,
+        description="whose feature maps are drawn, in this order: depths or any module's name, e.g. layer2.0.conv1",
+    )
     maximised_channels: int = Field(0, ge=0, description="channels per layer whose activation is maximised; 0: none")
     resamples: int = Field(1000, ge=2, description="draws of photographs for intervals")
+
+    @field_validator("feature_layers")
+    @classmethod
+    def _differ(cls, layers: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(layers)) < len(layers):
+            raise ValueError("a layer stands there twice")
+        return layers
 
 
 class CompareConfig(Section):

@@ -43,6 +43,10 @@ _SUFFIX: dict[Scheme, str] = {"equal_width": "", "equal_mass": "_adaptive"}
 #: Weights held at a time: 4 million float64 are 32 MB.
 _CHUNK = 4_000_000
 
+#: Faces of a run that a point of a reliability diagram of equal mass rests on at least: with 10, its standard error
+#: is still up to 0.16.
+LEAST_FACES = 10
+
 EMPTY_BIN = "no face in this bin"
 FEW_PHOTOGRAPHS = "one photograph has no interval"
 NO_COVER = "no interval: few faces in single bins decide it; compare with what chance gives"
@@ -134,6 +138,7 @@ def reliability_table(
     splits: Sequence[str] = ("test",),
     pooled: bool = False,
     bins: int = BINS,
+    least_faces: int = LEAST_FACES,
     seed: int = 0,
     resamples: int = 1000,
     confidence: float = 0.95,
@@ -146,7 +151,8 @@ def reliability_table(
         classes: class order.
         splits: sides measured.
         pooled: as in `calibration_table`.
-        bins: of both schemes.
+        bins: of both schemes; of equal mass at most.
+        least_faces: that a bin of equal mass holds: there are fewer bins where there are too few faces of a run.
         seed: of the resampling.
         resamples: draws of photographs.
         confidence: share of draws between `low` and `high`.
@@ -170,10 +176,12 @@ def reliability_table(
         if side.reason:
             continue
         drawn = photograph_draws(side.image_count, resamples, seed)
+        faces = len(side.true) // int(side.key.get("runs", 1))  # pooled, a face counts once per run
         for class_name, stated, hits in _events(side, side.true[None], classes):
             for scheme in _SUFFIX:
                 key = side.key | {"scheme": scheme, "class_name": class_name}
-                rows += [key | row for row in _bin_rows(side, stated, hits[0], drawn, bins, scheme, confidence)]
+                count = bins if scheme == "equal_width" else max(1, min(bins, faces // least_faces))
+                rows += [key | row for row in _bin_rows(side, stated, hits[0], drawn, count, scheme, confidence)]
     schema = RELIABILITY_POOLED if pooled else RELIABILITY
     return pd.DataFrame(rows, columns=list(schema.columns))
 

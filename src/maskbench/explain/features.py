@@ -128,6 +128,16 @@ def effective_rank(features: Floats) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
+def layer_named(name: str) -> str:
+    """The module that stands for a depth; any other name is a module's own.
+
+    Example:
+        >>> layer_named("stem"), layer_named("layer2.0.conv1")
+        ('maxpool', 'layer2.0.conv1')
+    """
+    return DEPTHS.get(name, name)
+
+
 def feature_maps(model: nn.Module, image: Tensor, layer: str, count: int) -> tuple[NDArray[np.int64], Floats]:
     """The strongest channels of a layer for one face.
 

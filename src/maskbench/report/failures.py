@@ -52,7 +52,12 @@ class Faces:
         heat = self.maps[arm].get(face_id)
         if heat is None:
             return None
-        return Cell(self.views[face_id], heat, lines=() if heat.max() > 0 else ("no evidence for it",), **options)
+        return Cell(self.views[face_id], heat, lines=evidence(heat), **options)
+
+
+def evidence(heat: NDArray[np.floating]) -> tuple[str, ...]:
+    """What is said below a map that shows nothing, such as Grad-CAM where nothing speaks for the class."""
+    return () if heat.max() > 0 else ("no evidence for it",)
 
 
 def failure_drawings(folder: Path, faces: Faces, arms: Sequence[str]) -> list[Drawing]:
@@ -160,7 +165,8 @@ def _beside_neighbours(neighbours: pd.DataFrame, faces: Faces, arm: str, number:
         cells += (
             [faces.cell(near[0], title="nearest right one", lines=(str(row["label"]),)),
              faces.heat(arm, near[0], title="Grad-CAM")]
-            if near else [None, None]
+            if near else [Cell(None, title="nearest right one", lines=("none: no test face", f"of {row['label']}",
+                                                                       "is right")), None]
         )  # fmt: skip
         cells += [
             faces.cell(

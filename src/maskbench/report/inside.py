@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from maskbench.report.drawing import Drawing
-from maskbench.report.failures import Faces, failure_drawings
+from maskbench.report.failures import Faces, evidence, failure_drawings
 from maskbench.report.figures.faithfulness import faithfulness_figures
 from maskbench.report.figures.layers import fig_favourites, fig_feature_maps, fig_filters
 from maskbench.report.figures.mistakes import mistake_figures
@@ -14,7 +16,7 @@ from maskbench.report.figures.portraits import Cell, fig_cells
 from maskbench.report.figures.representations import representation_figures
 from maskbench.report.style import wrapped
 from maskbench.schemas import read_table
-from maskbench.schemas.failures import PORTRAITS
+from maskbench.schemas.failures import FEATURE_CHANNELS, PORTRAITS
 from maskbench.schemas.faithfulness import FAITHFULNESS_CURVES, FAITHFULNESS_SUMMARY
 from maskbench.schemas.mistakes import MISTAKE_TABLES
 from maskbench.schemas.representations import LAYER_STATISTICS, REPRESENTATION_TABLES
@@ -70,7 +72,8 @@ def portrait_drawings(folder: Path, faces: Faces, labels: Mapping[str, str], arm
             cells: list[Cell | None] = [faces.cell(face_id, lines=told, wrong=row["predicted"] != row["label"])]
             for method in methods:
                 title = wrapped(labels[method], 12) if place == 0 and arm == arms[0] else ""
-                cells.append(faces.cell(face_id, heat=maps[f"{arm}/{method}"][place].astype(float), title=title))
+                heat = maps[f"{arm}/{method}"][place].astype(float)
+                cells.append(faces.cell(face_id, heat=heat, title=title, lines=evidence(heat)))
             rows.append(cells)
     return [
         fig_cells(
@@ -78,29 +81,38 @@ def portrait_drawings(folder: Path, faces: Faces, labels: Mapping[str, str], arm
             title="What the arms look at, by every method",
             caption=f"Maps of the class that is predicted in run {int(table['seed'].iloc[0])}; its probability stands "
             "under the face, an orange frame marks a mistake. Look whether methods agree on one face, and whether the "
-            "arms look at the same place. A map that looks right is no evidence: the next figures measure it.",
+            "arms look at the same place. A map that looks right is no evidence: the next figures measure it. Class "
+            f"activation maps (CAM in the name) are enlarged from {_cells(table)} places: finer shapes in them are not "
+            "the model's.",
         )
     ]  # fmt: skip
+
+
+def _cells(table: pd.DataFrame) -> str:
+    """`2 × 2`, or several where arms differ."""
+    sizes = table[["map_height", "map_width"]].drop_duplicates().itertuples(index=False, name=None)
+    return " or ".join(f"{height} × {width}" for height, width in sizes)
 
 
 def _layers(folder: Path, faces: Faces, arms: Sequence[str]) -> list[Drawing]:
     """Filters, feature maps, favourite inputs."""
     arrays, ids = read_arrays(folder / "layers.safetensors")
     drawn = [fig_filters({arm: arrays[f"{arm}/filters"] for arm in arms})]
+    table = read_table(folder / "feature_channels", FEATURE_CHANNELS)
     for number, face_id in enumerate(ids):
-        prefix = f"maps/{number}/"
-        maps = {
+        own = table[table["face_id"] == face_id]
+        channels = {
             arm: {
-                name.removeprefix(f"{arm}/{prefix}"): part
-                for name, part in arrays.items()
-                if name.startswith(f"{arm}/{prefix}")
+                str(layer): list(part["channel"])
+                for layer, part in own[own["arm"] == arm].groupby("layer", sort=False)
             }
-            for arm in arms
-        }
-        maps = {arm: {depth: part[depth] for depth in sorted(part, key=_depth)} for arm, part in maps.items() if part}
+            for arm in arms if (own["arm"] == arm).any()
+        }  # fmt: skip
+        maps = {arm: {name: arrays[f"{arm}/maps/{number}/{name}"] for name in found} for arm, found in channels.items()}
         if maps:
             drawn.append(fig_feature_maps(
-                faces.views[face_id], maps, number=number + 1, title=f"What the layers answer to a face ({number + 1})"
+                faces.views[face_id], maps, channels, number=number + 1,
+                title=f"What the layers answer to a face ({number + 1})",
             ))  # fmt: skip
     favourites = {
         arm: {

@@ -156,8 +156,11 @@ FOUND_FACES = table_schema(
     },
     unique=[*_KEY, "face_id"],
 )
+#: Below this overlap a box that does not find a face only grazes it.
+LEAST_PLACED_IOU = 0.1
 #: Badly placed boxes that the report shows, worst first: rows of `FOUND_FACES` with both boxes in px of the piece of
-#: the photograph that is kept beside this table, in its order.
+#: the photograph that is kept beside this table, in its order. A face that was not found stands here only for a box
+#: that overlaps it by `LEAST_PLACED_IOU` or more and found no other face.
 PLACED_FACES = table_schema(
     "placed_faces",
     {

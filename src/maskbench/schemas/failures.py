@@ -68,12 +68,25 @@ NEIGHBOURS = table_schema(
     },
     unique=["arm", "seed", "face_id", "kind", "rank"],
 )
-#: Faces that every method is shown on: what the arms of the first run say of them.
+#: Faces that every method is shown on: what the arms of the first run say of them, and at how many places down and
+#: across the layer `explain.layer` answers, which maps that weigh its activations are enlarged from.
 PORTRAITS = table_schema(
     "portraits",
-    {**RUN, "face_id": KEY, "label": KEY, "predicted": KEY, "prob_predicted": SHARE},
+    {
+        **RUN, "face_id": KEY, "label": KEY, "predicted": KEY, "prob_predicted": SHARE, "map_height": POSITIVE,
+        "map_width": POSITIVE,
+    },
     unique=["arm", "face_id"],
-)
+)  # fmt: skip
+#: The channels whose feature maps are kept, strongest first: `maps/NUMBER/LAYER` in `layers.safetensors`, where the
+#: number is the face's position and a layer is called as in `explain.feature_layers`, in the order of which it stands.
+FEATURE_CHANNELS = table_schema(
+    "feature_channels",
+    {
+        **RUN, "face_id": KEY, "layer": KEY, "rank": POSITIVE, "channel": COUNT, "mean_activation": REAL,
+    },
+    unique=["arm", "face_id", "layer", "rank"],
+)  # fmt: skip
 #: Labels that a classifier which has not seen the photograph doubts, most doubtful first; `quality` is its
 #: probability of the given label.
 LABEL_ISSUES = table_schema(

@@ -78,7 +78,8 @@ def check_inputs(context: Context) -> None:
     """Refuse, before anything runs, what training would refuse an hour later.
 
     Raises:
-        ConfigError: an arm's implementation is unknown, or the weights are neither a name nor a file.
+        ConfigError: an arm's implementation is unknown, the weights are neither a name nor a file, or an arm has no
+            such layer as is to be explained.
     """
     config = context.config
     pretrained = any(arm.initialisation == "pretrained" for arm in config.arms)
@@ -91,6 +92,34 @@ def check_inputs(context: Context) -> None:
             raise ConfigError(
                 f"arms: {arm.name}: implementation {arm.implementation!r} is not one of {', '.join(IMPLEMENTATIONS)}"
             )
+    check_layers(config)
+
+
+def check_layers(config: Config) -> None:
+    """Refuse layers whose activations no map can show, before any model is asked.
+
+    Raises:
+        ConfigError: of `explain.layer` or `explain.feature_layers`; names the field, the layer and those to choose.
+    """
+    import torch
+
+    from maskbench.explain.features import layer_named
+    from maskbench.explain.hooks import require_maps
+    from maskbench.models.registry import IMPLEMENTATIONS
+
+    if not config.explain.methods:
+        return
+    wanted = [("layer", config.explain.layer)]
+    wanted += [("feature_layers", layer_named(name)) for name in config.explain.feature_layers]
+    for implementation in sorted({arm.implementation for arm in config.arms}):
+        with torch.device("meta"):  # shapes without weights
+            model = IMPLEMENTATIONS[implementation](2)
+            image = torch.zeros(1, 3, config.faces.input_size, config.faces.input_size)
+        for field, layer in wanted:
+            try:
+                require_maps(model, layer, image)
+            except ValueError as error:
+                raise ConfigError(f"explain.{field}: {error}") from error
 
 
 def check_explanations(context: Context) -> None:

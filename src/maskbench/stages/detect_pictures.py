@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from maskbench.data.boxes import BOX_COLUMNS, square_around
 from maskbench.data.faces import resize_region
 from maskbench.schemas import write_table
-from maskbench.schemas.detection import PLACED_FACES, SYSTEM
+from maskbench.schemas.detection import LEAST_PLACED_IOU, PLACED_FACES, SYSTEM
 from maskbench.storage import write_arrays
 
 if TYPE_CHECKING:
@@ -39,12 +39,11 @@ def write_placed(
     Returns:
         `placed_faces` (Parquet and CSV) and `placed.safetensors` with `pieces`, uint8 (N, SIDE, SIDE, 3).
     """
-    first = found[(found["pipeline"] == "detector") & (found["seed"] == found["seed"].min()) & found["iou"].notna()]
+    first = found[(found["pipeline"] == "detector") & (found["seed"] == found["seed"].min())]
     true, rows, pieces = faces.set_index("face_id")[BOX_COLUMNS], list[dict[str, Any]](), list[NDArray[np.uint8]]()
     place = {image_id: row for row, image_id in enumerate(photographs.image_ids)}
     for _, part in first.groupby("arm", sort=False):
-        worst = part.sort_values(["iou", "face_id"]).head(count)
-        for rank, row in enumerate(worst.to_dict("records"), start=1):
+        for rank, row in enumerate(worst_placed(part, count).to_dict("records"), start=1):
             both = np.array([true.loc[row["face_id"]].to_numpy(), [row[name] for name in BOX_COLUMNS]], dtype=float)
             piece, boxes = _piece(photographs, place[row["image_id"]], both)
             pieces.append(piece)
@@ -62,6 +61,22 @@ def write_placed(
         {"pieces": np.stack(pieces) if pieces else np.empty((0, SIDE, SIDE, 3), np.uint8)},
     )
     return [path, path.with_suffix(".csv"), folder / "placed.safetensors"]
+
+
+def worst_placed(found: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The faces whose own box lies worst: those that were found, and those that a box of no other face overlaps.
+
+    Args:
+        found: `schemas.detection.FOUND_FACES` of one detector.
+        count: faces at most.
+
+    Returns:
+        Rows of the table, worst first.
+    """
+    where = pd.MultiIndex.from_frame(found[["image_id", *BOX_COLUMNS]])
+    of_another = where.isin(where[found["found"]]) & ~found["found"]
+    own = found["found"] | ((found["iou"] >= LEAST_PLACED_IOU) & ~of_another)
+    return found[own].sort_values(["iou", "face_id"]).head(count)
 
 
 def _piece(

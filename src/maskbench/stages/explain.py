@@ -21,7 +21,7 @@ from maskbench.schemas.faithfulness import (
 )
 from maskbench.schemas.mistakes import MISTAKE_TABLES
 from maskbench.schemas.representations import LAYER_STATISTICS, REPRESENTATION_TABLES
-from maskbench.stages.context import Context, dataset_root
+from maskbench.stages.context import Context, check_layers, dataset_root
 from maskbench.stages.inside import Look, Study, initial_features, look_inside
 from maskbench.stages.jobs import split_of_run
 from maskbench.stages.pictures import write_pictures
@@ -37,6 +37,7 @@ def explain(context: Context) -> list[Path]:
     """Look inside every best checkpoint, on the test faces of its run; with no method, at nothing."""
     if not context.config.explain.methods:
         return []
+    check_layers(context.config)
     folder, study = context.folders.stage("explain"), Study.read(context)
     looks: list[Look] = []
     for seed in context.config.seeds.numbers():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from maskbench.schemas import write_table
-from maskbench.schemas.failures import PORTRAITS, example_ids
+from maskbench.schemas import empty_table, write_table
+from maskbench.schemas.failures import FEATURE_CHANNELS, PORTRAITS, example_ids
 from maskbench.stages.inside import Look, Study
 from maskbench.stages.views import view_pixels, write_sheet, write_views
 from maskbench.storage import write_arrays
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 #: Channels shown of a layer, strongest first.
 CHANNELS = 12
@@ -37,7 +38,8 @@ def write_pictures(
     Returns:
         `maps.safetensors` (Grad-CAM of the first run's test faces and of the hardest faces of the others, by arm),
         `portraits.safetensors` (every method, by `ARM/METHOD`) with `portraits.parquet`, `layers.safetensors`
-        (filters, feature maps, favourite inputs), `views.safetensors`, `sheet.jpg`, `sheet.json`.
+        (filters, feature maps, favourite inputs) with `feature_channels.parquet` and `.csv`, `views.safetensors`,
+        `sheet.jpg`, `sheet.json`.
     """
     config = study.context.config
     write_arrays(folder / "maps.safetensors", *kept_maps(looks, set(tables["failures"][0]["face_id"])))
@@ -47,33 +49,50 @@ def write_pictures(
     position = {face_id: row for row, face_id in enumerate(study.faces["face_id"])}
     portraits: dict[str, NDArray[Any]] = {}
     layers: dict[str, NDArray[Any]] = {}
+    channels: list[dict[str, Any]] = []
+    cells: dict[str, tuple[int, int]] = {}
     for look in looks:
-        maps, found = _of_model(study, look, [position[face_id] for face_id in chosen])
-        portraits |= {f"{look.arm}/{name}": part for name, part in maps.items()}
-        layers |= {f"{look.arm}/{name}": part for name, part in found.items()}
+        seen = _of_model(study, look, [position[face_id] for face_id in chosen])
+        portraits |= {f"{look.arm}/{name}": part for name, part in seen.maps.items()}
+        layers |= {f"{look.arm}/{name}": part for name, part in seen.layers.items()}
+        channels += [
+            {"arm": look.arm, "seed": look.seed, "face_id": chosen[number], **row} for number, row in seen.channels
+        ]
+        cells[look.arm] = seen.cells
     write_arrays(folder / "portraits.safetensors", portraits, chosen)
-    write_table(folder / "portraits.parquet", said_of(study.predictions, looks, chosen), PORTRAITS)
+    write_table(folder / "portraits.parquet", said_of(study.predictions, looks, chosen, cells), PORTRAITS)
     write_arrays(folder / "layers.safetensors", layers, chosen)
+    table = (
+        pd.DataFrame(channels, columns=list(FEATURE_CHANNELS.columns)) if channels else empty_table(FEATURE_CHANNELS)
+    )
+    write_table(folder / "feature_channels.parquet", table, FEATURE_CHANNELS, csv=True)
     shown = sorted(_named(tables, config.explain.gallery) | set(ids) | set(chosen), key=lambda name: position[name])
     write_views(folder, study.canvases, list(study.faces["face_id"]), shown, size)
     sheet = write_sheet(folder, view_pixels(study.canvases[[position[name] for name in ids]], size), ids)
     names = ("maps", "portraits", "layers", "views")
-    return [*(folder / f"{name}.safetensors" for name in names), folder / "portraits.parquet", *sheet]
+    tables_written = [
+        folder / name for name in ("portraits.parquet", "feature_channels.parquet", "feature_channels.csv")
+    ]
+    return [*(folder / f"{name}.safetensors" for name in names), *tables_written, *sheet]
 
 
-def said_of(predictions: pd.DataFrame, looks: Sequence[Look], face_ids: Sequence[str]) -> pd.DataFrame:
+def said_of(
+    predictions: pd.DataFrame, looks: Sequence[Look], face_ids: Sequence[str], cells: Mapping[str, tuple[int, int]]
+) -> pd.DataFrame:
     """What the arms of one run say of some of its test faces: `schemas.failures.PORTRAITS`.
 
     Args:
         predictions: `schemas.PREDICTIONS`.
         looks: all arms of the run.
         face_ids: of the faces.
+        cells: by arm, height and width of the activations that maps weigh.
     """
     test = predictions[(predictions["split"] == "test") & predictions["face_id"].isin(face_ids)]
     parts = [test[(test["arm"] == look.arm) & (test["seed"] == look.seed)] for look in looks]
     table = pd.concat(parts, ignore_index=True)
     probs = table[[name for name in table if str(name).startswith("prob_")]].max(axis=1)
-    return table.assign(prob_predicted=probs.astype(float).clip(0, 1))[list(PORTRAITS.columns)]
+    sizes = {f"map_{side}": [cells[arm][k] for arm in table["arm"]] for k, side in enumerate(("height", "width"))}
+    return table.assign(prob_predicted=probs.astype(float).clip(0, 1), **sizes)[list(PORTRAITS.columns)]
 
 
 def kept_maps(looks: Sequence[Look], hard: set[str]) -> tuple[dict[str, NDArray[np.float16]], list[str]]:
@@ -115,14 +134,28 @@ def portrait_faces(looks: Sequence[Look], failures: pd.DataFrame, classes: Seque
     return list(dict.fromkeys(found)) or [str(table["face_id"].iloc[0])]
 
 
-def _of_model(
-    study: Study, look: Look, rows: list[int]
-) -> tuple[dict[str, NDArray[np.float16]], dict[str, NDArray[np.floating]]]:
-    """Maps by method of the chosen faces' predicted classes; filters, feature maps and favourite inputs by name."""
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What is shown of one model.
+
+    Attributes:
+        maps: by method, of the chosen faces' predicted classes.
+        layers: filters, feature maps and favourite inputs by name.
+        channels: place of a face and, of `schemas.failures.FEATURE_CHANNELS`, what is said of one of its feature maps.
+        cells: height and width of the activations that maps weigh.
+    """
+
+    maps: dict[str, NDArray[np.float16]]
+    layers: dict[str, NDArray[np.floating]]
+    channels: list[tuple[int, dict[str, Any]]]
+    cells: tuple[int, int]
+
+
+def _of_model(study: Study, look: Look, rows: list[int]) -> _Seen:
     import torch
 
     from maskbench.explain.cam import maps_by_method
-    from maskbench.explain.features import DEPTHS, feature_maps, first_filters
+    from maskbench.explain.features import feature_maps, first_filters
     from maskbench.training.checkpoint import execution_of, load_checkpoint, preprocess_of
     from maskbench.training.trainer import BEST
 
@@ -140,11 +173,36 @@ def _of_model(
         model, images, targets, config.methods, layer=config.layer, execution=execution, seed=job.seed
     )
     found: dict[str, NDArray[np.floating]] = {"filters": first_filters(model)}
+    channels: list[tuple[int, dict[str, Any]]] = []
     for number, image in enumerate(images[: config.feature_faces]):
-        for depth, layer in DEPTHS.items():
-            found[f"maps/{number}/{depth}"] = feature_maps(model, image, layer, CHANNELS)[1].astype(np.float16)
+        for layer, (numbers, part) in layer_maps(model, image, config.feature_layers).items():
+            found[f"maps/{number}/{layer}"] = part.astype(np.float16)
+            channels += [
+                (number, {"layer": layer, "rank": rank, "channel": int(channel), "mean_activation": float(one.mean())})
+                for rank, (channel, one) in enumerate(zip(numbers, part, strict=True), start=1)
+            ]
     found |= _favourites(model, config.maximised_channels, preprocess.input_size, job.seed)
-    return {name: part.numpy().astype(np.float16) for name, part in maps.items()}, found
+    _, weighed = feature_maps(model, images[0], config.layer, 1)
+    kept = {name: part.numpy().astype(np.float16) for name, part in maps.items()}
+    return _Seen(kept, found, channels, (weighed.shape[1], weighed.shape[2]))
+
+
+def layer_maps(
+    model: nn.Module, image: Tensor, layers: Sequence[str]
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """The strongest channels of each layer for one face.
+
+    Args:
+        model: left as it was.
+        image: float (3, S, S), normalised, on the model's device.
+        layers: depths or names of modules.
+
+    Returns:
+        By layer as it was called: numbers of channels (K,), strongest mean activation first, and maps (K, h, w).
+    """
+    from maskbench.explain.features import feature_maps, layer_named
+
+    return {name: feature_maps(model, image, layer_named(name), CHANNELS) for name in layers}
 
 
 def _favourites(model: nn.Module, count: int, size: int, seed: int) -> dict[str, NDArray[np.floating]]:

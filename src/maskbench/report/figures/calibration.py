@@ -73,7 +73,7 @@ def fig_reliability(
     ]
     scores = calibration[(calibration["split"] == split) & (calibration["class_name"] == "")]
     figure, axes = new_figure(
-        4, len(arms), size=(3.5 * len(arms) + 0.4, 8.6), sharex=True, sharey="row", height_ratios=[3, 1, 3, 1]
+        4, len(arms), size=(3.5 * len(arms) + 0.4, 9.4), sharex=True, sharey="row", height_ratios=[3, 1, 3, 1]
     )
     paint, shapes = colours(arms), markers(arms)
     for row, calibrated in enumerate(NAMES):
@@ -83,7 +83,7 @@ def fig_reliability(
             _diagram(diagram, part, paint[arm], shapes[arm])
             _note(diagram, scores[(scores["arm"] == arm) & (scores["calibrated"] == calibrated)])
             _histogram(histogram, part, paint[arm])
-            diagram.set_title(f"{wrapped(short_name(arm, 30), 24)}\n{NAMES[calibrated]}")
+            diagram.set_title(f"{wrapped(short_name(arm, 30), 24)}\n{NAMES[calibrated]}", pad=34)
             if column == 0:
                 diagram.set_ylabel("share that is right")
                 histogram.set_ylabel("share of faces")
@@ -131,10 +131,13 @@ def fig_class_reliability(
                 keys = {"arm": arm, "calibrated": calibrated, "class_name": name}
                 part = _where(points, **keys).sort_values("bin")
                 part = part[part["faces"] > 0]
-                ax.vlines(part["stated"], part["low"], part["high"], color=paint[arm], linewidth=1.0, alpha=0.45)
+                ax.vlines(
+                    part["stated"], part["low"], part["high"], color=paint[arm], linewidth=1.0, alpha=0.45,
+                    clip_on=False,
+                )  # fmt: skip
                 ax.plot(
                     part["stated"], part["observed"], color=paint[arm], linestyle=styles[arm], marker=shapes[arm],
-                    markersize=4, linewidth=1.3, label=short_name(arm, 30),
+                    markersize=4, linewidth=1.3, label=short_name(arm, 30), clip_on=False, zorder=3,
                 )  # fmt: skip
                 # The errors in the order of the legend, last at the bottom.
                 height = 0.04 + 0.065 * (len(arms) - 1 - index)
@@ -155,8 +158,9 @@ def fig_class_reliability(
     title = "Reliability of each class's probability"
     return finished(
         figure, f"reliability-classes-{split}", title,
-        "Each class against the rest; every point holds nearly as many faces as any other, so most lie where most "
-        "probabilities are, near 0 and 1. A rare class has few points away from 0: its calibration there is hardly "
+        "Each class against the rest; every point holds nearly as many faces as any other (10 of a run or "
+        "more), so most lie where most probabilities are. The adaptive ECE is of all the bins named at the end. "
+        "A rare class has few points away from 0: its calibration there is hardly "
         "known. Numbers in brackets are faces of the class; lines are bootstrap intervals over photographs. "
         f"{_basis(scores, split)}",
     )  # fmt: skip
@@ -222,7 +226,7 @@ def _diagram(ax: Axes, part: pd.DataFrame, colour: str, marker: str) -> None:
     """Points of one reliability diagram."""
     known = part[part["faces"] > 0]
     ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=":")
-    ax.vlines(known["stated"], known["low"], known["high"], color=colour, linewidth=1.3, alpha=0.6)
+    ax.vlines(known["stated"], known["low"], known["high"], color=colour, linewidth=1.3, alpha=0.6, clip_on=False)
     total = max(int(part["faces"].sum()), 1)
     sizes = 18 + 150 * np.sqrt(known["faces"].to_numpy(dtype=float) / total)
     ax.scatter(
@@ -245,19 +249,18 @@ def _histogram(ax: Axes, part: pd.DataFrame, colour: str) -> None:
 
 
 def _note(ax: Axes, scores: pd.DataFrame) -> None:
-    """The errors of a panel, where its points rarely are: below the diagonal."""
+    """The errors of a panel, above it: inside, an interval may run anywhere."""
 
     def value(metric: str, column: str = "value") -> str:
         return _text(_one(scores[scores["metric"] == metric], column))
 
     lines = [
         f"ECE {value('ece')} [{value('ece', 'low')}, {value('ece', 'high')}]",
-        f"by chance {value('ece_if_calibrated')}",
-        f"adaptive {value('ece_adaptive')}",
+        f"by chance {value('ece_if_calibrated')}, adaptive {value('ece_adaptive')}",
     ]
-    ax.text(
-        0.97, 0.04, "\n".join(lines), transform=ax.transAxes, ha="right", va="bottom", fontsize=7.5, color=_DARK,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}, zorder=4,
+    ax.annotate(
+        "\n".join(lines), (0.5, 1), xycoords="axes fraction", xytext=(0, 9), textcoords="offset points", ha="center",
+        va="bottom", fontsize=7.5, color=_DARK,
     )  # fmt: skip
 
 

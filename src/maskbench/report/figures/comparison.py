@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from maskbench.report.style import MUTED, colours, markers, new_figure, short_na
 
 _INK = "#111827"
 _LOSS = "Cross-entropy, nats\n(lower is better)"
+#: In place of a verdict, where the interval is missing that it needs.
+NO_INTERVAL = "no interval, no verdict"
 #: Seeds that get their number written beside their line.
 _MOST_LABELS = 12
 
@@ -113,11 +116,14 @@ def fig_difference_forest(
     _intervals(ax, picked, places, _INK, "o", "", hollow=~shown)
     ax.axvline(0, color=MUTED, linewidth=1.2, linestyle="--", zorder=1)
     _rows_axis(ax, [_row_name(metric, name) for metric, name in rows])
-    _within(ax, picked, None, None, holds=0.0)
+    # Shares differ by 1 at most, cross-entropies by any number of nats.
+    losses = picked.loc[picked["metric"].isin(LOWER_IS_BETTER), ["value", "low", "high"]]
+    reach = float(np.nanmax([1.0, *losses.abs().max()]))
+    _within(ax, picked, -reach, reach, holds=0.0)
     right = ax.secondary_yaxis("right")
     right.set_yticks(
         places,
-        [f"{p_text(p)}   {_short_verdict(v)}" for p, v in zip(picked["p_holm"], picked["verdict"], strict=True)],
+        [f"{p_text(row['p_holm'])}   {_short_verdict(row)}" for row in picked.to_dict("records")],
         fontsize=8,
     )
     right.tick_params(length=0, pad=9)
@@ -139,7 +145,7 @@ def fig_difference_forest(
         f"{_basis(table)}. At the side: p of the permutation test that swaps whole photographs, corrected by Holm "
         f"over {tests} differences, and the verdict. A filled marker is a difference that is shown: p at most "
         f"{alpha:g} and an interval without 0. A hollow one is no proof that the arms are equal: all values inside its "
-        "bar fit the data. A triangle marks a bar that goes on beyond the figure.",
+        f"bar fit the data. A triangle marks a bar that goes on beyond the figure. {_without_interval(picked)}".strip(),
     )  # fmt: skip
 
 
@@ -183,8 +189,8 @@ def fig_seed_slopes(seeds: pd.DataFrame, arms: Sequence[str], metric: str = "f1_
     both = wide.dropna()
     up = int((both.iloc[:, -1] > both.iloc[:, 0]).sum()) if len(arms) > 1 else 0
     reading = (
-        f"{arms[-1]} is above {arms[0]} in {up} of {len(both)}. Lines that cross say that the seed decides which arm "
-        "is ahead. "
+        f"{arms[-1]} is above {arms[0]} in {up} of {len(both)}. "
+        + "Lines that cross say that the seed decides which arm is ahead. " * (len(wide) > 1)
         if len(arms) > 1
         else ""
     )
@@ -221,8 +227,9 @@ def _within(ax: Axes, rows: pd.DataFrame, least: float | None, most: float | Non
         return
     reach = (rows["high"] - rows["low"]).to_numpy(dtype=float)
     usual = 4 * np.nanmedian(reach) if not np.isnan(reach).all() else 0.1
-    low = np.nanmin([*np.fmin(values, np.fmax(rows["low"], values - usual)), holds])
-    high = np.nanmax([*np.fmax(values, np.fmin(rows["high"], values + usual)), holds])
+    lows, highs = rows["low"].fillna(rows["value"]), rows["high"].fillna(rows["value"])
+    low = np.nanmin([*np.fmin(values, np.fmax(lows, values - usual)), holds])
+    high = np.nanmax([*np.fmax(values, np.fmin(highs, values + usual)), holds])
     margin = 0.04 * max(high - low, 1e-3)
     left = low - margin if least is None else max(low, least) - margin
     right = high + margin if most is None else min(high, most) + margin
@@ -276,8 +283,20 @@ def _row_name(metric: str, name: str) -> str:
     return HEADLINES[metric]
 
 
-def _short_verdict(verdict: str) -> str:
-    return short_name(verdict, 40) if isinstance(verdict, str) else "–"
+def _short_verdict(row: Mapping[Any, Any]) -> str:
+    """The verdict; where there is no interval none can be given, which is no word on the difference."""
+    if not isinstance(row["verdict"], str):
+        return "–"
+    return short_name(NO_INTERVAL if np.isnan(row["low"]) else row["verdict"], 40)
+
+
+def _without_interval(picked: pd.DataFrame) -> str:
+    """How many rows have none."""
+    rows = picked[picked["low"].isna() & picked["value"].notna()]
+    if rows.empty:
+        return ""
+    verb = "row has" if len(rows) == 1 else "rows have"
+    return f"{len(rows)} {verb} no interval and therefore no verdict: the table's `reason` says why."
 
 
 def _means(table: pd.DataFrame) -> str:

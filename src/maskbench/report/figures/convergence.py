@@ -176,9 +176,9 @@ def fig_best_epochs(best_epochs: pd.DataFrame, arms: Sequence[str]) -> Drawing:
     title = "When the arms were best"
     return finished(
         figure, "best-epochs", title,
-        f"Runs by the epoch whose checkpoint was kept, of {longest} epochs; the dotted line is the median. Bars "
-        "against the right edge say that training stopped before the arm had converged; early ones that the rest "
-        f"was overfitting, or luck. Runs: {counts}.",
+        f"Runs by the epoch whose checkpoint was kept, of {longest} epoch{'s' * (longest != 1)}; the dotted line is "
+        "the median. Bars against the right edge may mean that training stopped before the arm had converged; early "
+        f"ones that the rest was overfitting, or luck. Runs: {counts}.",
     )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def fig_class_balance(balance: pd.DataFrame, measures: pd.DataFrame) -> Drawing:
         f"{_with_interval(rows['entropy_normalised'])} of its maximum, as many as "
         f"{_with_interval(rows['effective_classes'])} equally frequent classes ({confidence:.0%} intervals, "
         f"{int(balance['resamples'].iloc[0])} resamples of photographs). A square's interval wider than the circle's "
-        "shows that faces of one photograph are alike. Accuracy alone says little at such shares.",
+        "shows that faces of one photograph are alike. The more unequal the shares, the less accuracy alone says.",
     )
 
 

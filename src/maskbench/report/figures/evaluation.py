@@ -285,7 +285,13 @@ def fig_precision_recall(
     for ax, name in zip(axes, classes, strict=False):
         total = support.get("", 0)
         share = support.get(name, 0) / total if total else float("nan")
-        ax.axhline(share, color=MUTED, linewidth=1.0, linestyle=":", label=f"prevalence {share:.2f}")
+        ax.axhline(
+            share,
+            color=MUTED,
+            linewidth=1.0,
+            linestyle=":",
+            label=f"prevalence {'–' if math.isnan(share) else f'{share:.2f}'}",
+        )
         _class_curves(ax, table, measured, name, arms, "recall", "precision", "average_precision", "AP", steps=True)
         ax.set(title=short_name(name), xlabel="recall", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         _legend(ax, "best")

@@ -1,27 +1,35 @@
-"""Figures of what drives the errors: rates along properties, odds ratios, importances, dependence, correlations."""
+"""Figures of what drives the errors: rates along properties, odds ratios, importances, dependence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from maskbench.comparison.face_errors import property_labels, property_transforms
 from maskbench.comparison.factors import FactorTables
 from maskbench.report.drawing import Drawing, finished, styled
+from maskbench.report.figures.properties import (
+    COLUMNS,
+    arm_legend,
+    by_strength,
+    errors_basis,
+    fig_property_correlations,
+    property_panels,
+)
 from maskbench.report.style import MUTED, colours, linestyles, markers, new_figure, percent_ticks, short_name, wrapped
 
-_COLUMNS = 4
-_DIVERGING = "RdBu_r"
 #: A share axis ends here at the least, so that a single error does not fill a panel.
 _LEAST_RATE = 0.1
 _WIDEST_ODDS = 20.0
+#: A standard deviation of fewer shufflings is itself too uncertain to be drawn.
+_LEAST_REPEATS = 5
+#: Panels of the odds ratios.
+_ODDS_MODELS = {"together": "All in one model", "alone": "Each alone"}
 
 
 def factor_figures(tables: FactorTables, arms: Sequence[str]) -> list[Drawing]:
@@ -50,8 +58,8 @@ def fig_error_rates(rates: pd.DataFrame, ranking: pd.DataFrame, arms: Sequence[s
         arms: the study's arms, in order.
         most: panels at most.
     """
-    names = _by_strength(ranking, list(rates["property"].unique()))[:most]
-    figure, axes = _panels(len(names), (3.0, 2.45), bottom=0.4)
+    names = by_strength(ranking, list(rates["property"].unique()))[:most]
+    figure, axes = property_panels(len(names), (3.0, 2.45), bottom=0.4)
     labels = property_labels(names)
     for index, (ax, name) in enumerate(zip(axes, names, strict=False)):
         part = rates[rates["property"] == name]
@@ -59,17 +67,17 @@ def fig_error_rates(rates: pd.DataFrame, ranking: pd.DataFrame, arms: Sequence[s
         _rate_dots(ax, part, arms, len(bins))
         ax.set_xticks(range(len(bins)), [_bin_label(text) for text in bins], fontsize=6.5)
         ax.set_xlim(-0.5, len(bins) - 0.5)
-        row = names[index // _COLUMNS * _COLUMNS :][:_COLUMNS]
+        row = names[index // COLUMNS * COLUMNS :][:COLUMNS]
         _cut_above(ax, _ceiling(rates[rates["property"].isin(row)]))
         ax.set_title(wrapped(labels[name], 34), fontsize=8.5)
         ax.grid(visible=False, axis="x")
         percent_ticks(ax.yaxis)
-        if index % _COLUMNS == 0:
+        if index % COLUMNS == 0:
             ax.set_ylabel("error rate")
         else:
             ax.tick_params(labelleft=False)
-    _arm_legend(figure, axes[0], arms)
-    basis = _basis(rates.groupby(["arm", "property"])[["faces", "errors"]].sum().groupby("arm").max(), arms)
+    arm_legend(figure, axes[0], arms)
+    basis = errors_basis(rates.groupby(["arm", "property"])[["faces", "errors"]].sum().groupby("arm").max(), arms)
     confidence = f"{rates['confidence'].iloc[0]:.0%} " if len(rates) else ""
     return finished(
         figure, "error-rates", "Error rate along each property, strongest first",
@@ -102,6 +110,8 @@ def _cut_above(ax: Axes, ceiling: float) -> None:
             if len(segment) and segment[:, 1].max() > ceiling:
                 ax.plot(segment[0, 0], ceiling, marker="^", markersize=4, color=lines.get_color()[0], clip_on=False)
     ax.set_ylim(0, ceiling)
+    for line in ax.get_lines():  # a marker at 0 % is drawn whole
+        line.set_clip_on(False)
 
 
 def _rate_dots(ax: Axes, part: pd.DataFrame, arms: Sequence[str], bins: int) -> None:
@@ -125,45 +135,65 @@ def fig_odds(odds: pd.DataFrame, ranking: pd.DataFrame, arms: Sequence[str]) -> 
         ranking: `schemas.factors.FACTOR_RANKING`, for the order.
         arms: the study's arms, in order.
     """
-    names = _by_strength(ranking, list(odds["property"].unique()))
-    height = 1.9 + len(names) * max(0.3, 0.13 * len(arms))
-    figure, axes = new_figure(1, 2, size=(10.2, height), sharey=True, sharex=True)
-    for ax, model, title in zip(axes, ("together", "alone"), ("All in one model", "Each alone"), strict=True):
-        part = odds[odds["model"] == model]
-        _forest(ax, part, names, arms)
-        fitted = part["log_odds"].notna().any()
-        ax.set(
-            title=title if fitted else f"{title}: not fitted", xlabel="odds ratio of an error per standard deviation"
-        )
-        if not fitted and len(part):
-            why = part.loc[part["reason"] != "", "reason"].mode()
-            note = wrapped(str(why.iloc[0]) if len(why) else "undefined", 44)
-            ax.text(0.5, 0.5, note, transform=ax.transAxes, ha="center", va="center", color=MUTED, fontsize=8,
-                    bbox={"facecolor": "white", "edgecolor": "none"})  # fmt: skip
-    _odds_axis(axes[0], odds)
+    names = by_strength(ranking, list(odds["property"].unique()))
+    missing = {model: _why_not_fitted(odds[odds["model"] == model]) for model in _ODDS_MODELS}
+    fitted = [model for model, why in missing.items() if why is None]
     together = odds[odds["model"] == "together"]
-    vif = together.groupby("property")["vif"].max()
-    texts = [_odds_label(name, odds, vif) for name in names]
-    axes[0].set_yticks(range(len(names)), texts, fontsize=7.5)
-    axes[0].set_ylim(len(names) - 0.5, -0.5)
-    _arm_legend(figure, axes[0], arms)
-    notes = " ".join(sorted(set(together["note"]) - {""}))
-    methods = "; ".join(sorted(set(odds["method"]) - {""})) or "none fitted"
-    basis = _basis(together.groupby("arm")[["faces", "errors"]].max(), arms)
+    if fitted:
+        height = 1.9 + len(names) * max(0.3, 0.13 * len(arms))
+        figure, axes = new_figure(1, len(fitted), size=(3.2 + 3.6 * len(fitted), height), sharey=True, sharex=True)
+        for ax, model in zip(axes, fitted, strict=True):
+            _forest(ax, odds[odds["model"] == model], names, arms)
+            ax.set(title=_ODDS_MODELS[model], xlabel="odds ratio of an error per standard deviation")
+        _odds_axis(axes[0], odds)
+        vif = together.groupby("property")["vif"].max()
+        axes[0].set_yticks(range(len(names)), [_odds_label(name, odds, vif) for name in names], fontsize=7.5)
+        axes[0].set_ylim(len(names) - 0.5, -0.5)
+        arm_legend(figure, axes[0], arms)
+    else:
+        figure, axes = new_figure(1, 1, size=(7.6, 2.0))
+        axes[0].set_axis_off()
+        words = [f"{_ODDS_MODELS[model]}: not fitted. {why}" for model, why in missing.items()]
+        axes[0].text(0.5, 0.5, "\n\n".join(wrapped(line, 90) for line in words), ha="center", va="center", color=MUTED)
     return finished(
         figure, "error-odds", "Odds of an error per standard deviation of each property",
-        f"Of these faces, {basis}. Right of 1: higher values go with more errors. The left panel says what a "
-        "property adds beside all others, the right one what it goes with by itself; bars are "
-        f"{odds['confidence'].max():.0%} intervals ({methods}). VIF is the variance inflation factor: above 5 to 10, a "
-        "property's odds ratio in the left panel is hard to tell from its companions'. No mark: see `reason` in the "
-        f"table. {('Left panel: ' + notes + '.') if notes else ''}".strip(),
+        f"Of these faces, {errors_basis(together.groupby('arm')[['faces', 'errors']].max(), arms)}. "
+        f"{_odds_reading(odds, fitted) if fitted else ''}"
+        + "".join(f"{_ODDS_MODELS[model]}: not fitted ({why}). " for model, why in missing.items() if why is not None)
+        + "The table has the reason of every odds ratio that is missing.",
     )  # fmt: skip
+
+
+def _why_not_fitted(part: pd.DataFrame) -> str | None:
+    """The commonest reason where a model has no odds ratio at all; None where it has some."""
+    if part["log_odds"].notna().any():
+        return None
+    why = part.loc[part["reason"] != "", "reason"].mode()
+    return str(why.iloc[0]) if len(why) else "undefined"
+
+
+def _odds_reading(odds: pd.DataFrame, fitted: Sequence[str]) -> str:
+    """How the panels that are drawn are read."""
+    says = {
+        "together": "what a property adds beside all others (all in one model)",
+        "alone": "what a property goes with by itself (each alone)",
+    }
+    methods = "; ".join(sorted(set(odds["method"]) - {""}))
+    note = " ".join(sorted(set(odds.loc[odds["model"] == "together", "note"]) - {""}))
+    together = (
+        "VIF is the variance inflation factor: above 5 to 10, a property's odds ratio in one model is hard to tell "
+        f"from its companions'. {f'All in one model: {note}. ' if note else ''}"
+    )
+    return (
+        f"Right of 1: higher values go with more errors. Shown is {' and '.join(says[model] for model in fitted)}; "
+        f"bars are {odds['confidence'].max():.0%} intervals ({methods}). {together if 'together' in fitted else ''}"
+    )
 
 
 def _odds_label(name: str, odds: pd.DataFrame, vif: pd.Series) -> str:
     rows = odds[odds["property"] == name]
     transform = rows["transform"].iloc[0]
-    label = short_name(property_labels([name])[name], 38)
+    label = short_name(property_labels([name])[name], 46)
     label = f"1 / {label}" if transform == "reciprocal" else f"log {label}" if transform == "log" else label
     value = float(vif.get(name, np.nan))
     if not np.isnan(value):
@@ -215,6 +245,7 @@ def fig_importance(importance: pd.DataFrame, skill: pd.DataFrame, arms: Sequence
     figure, axes = new_figure(1, 1, size=(8.6, height))
     ax, paint = axes[0], colours(arms)
     thick = 0.8 / max(1, len(arms))
+    repeats = int(importance["repeats"].max()) if len(importance) else 0
     for place, arm in enumerate(arms):
         rows = importance[importance["arm"] == arm].set_index("property").reindex(names)
         y = np.arange(len(names)) + (place - (len(arms) - 1) / 2) * thick
@@ -223,7 +254,9 @@ def fig_importance(importance: pd.DataFrame, skill: pd.DataFrame, arms: Sequence
                 label=arm if shown else f"{arm} (no skill shown)", hatch="" if place % 2 == 0 else "///",
                 edgecolor="white", linewidth=0)  # fmt: skip
         ax.hlines(y, rows["low"], rows["high"], color="#374151", linewidth=0.8)
-        ax.hlines(y, rows["importance"] - rows["sd"], rows["importance"] + rows["sd"], color="#111827", linewidth=2.4)
+        if repeats >= _LEAST_REPEATS:
+            ax.hlines(y, rows["importance"] - rows["sd"], rows["importance"] + rows["sd"], color="#111827",
+                      linewidth=2.4)  # fmt: skip
     ax.axvline(0, color=MUTED, linewidth=1)
     ax.set_yticks(range(len(names)), [short_name(label, 40) for label in property_labels(names).values()], fontsize=8)
     ax.set_ylim(len(names) - 0.5, -0.5)
@@ -233,16 +266,21 @@ def fig_importance(importance: pd.DataFrame, skill: pd.DataFrame, arms: Sequence
         reason = importance["reason"].mode()
         ax.text(0.5, 0.5, wrapped(str(reason.iloc[0]) if len(reason) else "undefined", 60), transform=ax.transAxes,
                 ha="center", va="center", color=MUTED)  # fmt: skip
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.55 / height), ncols=min(3, len(arms)))
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(3, len(arms)))
     some = skill.iloc[0]
-    repeats = int(importance["repeats"].max()) if len(importance) else 0
+    spread = (
+        f"Thick lines: ± one standard deviation of {repeats} shufflings, which says how much chance moves a bar and is "
+        "no interval"
+        if repeats >= _LEAST_REPEATS
+        else f"Means of {repeats} shuffling{'s' * (repeats != 1)}, too few to draw their spread"
+    )
+    # Marked as in the legend: bars are drawn pale for other reasons too, such as an interval that is missing.
+    pale = " Pale bars: the model's skill is not shown, so they mean nothing."
     return finished(
         figure, "error-importance", f"What the non-linear model of the errors uses ({_skill_words(skill, arms)})",
         f"{str(some['model']).capitalize()}, {some['folds']} folds of whole photographs; {some['faces']} faces of "
-        f"{some['photographs']} photographs. Everything is measured on photographs the model was not fitted on. Thick "
-        f"lines: ± one standard deviation over {repeats} shufflings; thin lines: {some['confidence']:.0%} bootstrap "
-        "over photographs. Where the AUC's interval includes 0.5 the model explains nothing and its bars, drawn pale, "
-        f"mean nothing. {_more_skill(skill, arms)}",
+        f"{some['photographs']} photographs. Everything is measured on photographs the model was not fitted on. "
+        f"{spread}; {_bootstrap(importance)}.{pale} {_more_skill(skill, arms)}{_why_undefined(skill)}",
     )  # fmt: skip
 
 
@@ -270,6 +308,19 @@ def _more_skill(skill: pd.DataFrame, arms: Sequence[str]) -> str:
     return "; ".join(parts) + "."
 
 
+def _why_undefined(skill: pd.DataFrame) -> str:
+    """Why values or their intervals are missing, in the table's own words."""
+    reasons = dict.fromkeys(str(reason) for reason in skill.loc[skill["low"].isna(), "reason"] if reason)
+    return f" Missing: {'; '.join(reasons)}." if reasons else ""
+
+
+def _bootstrap(importance: pd.DataFrame) -> str:
+    """What the thin lines are, if there are any."""
+    if importance["low"].isna().all():
+        return "no intervals over photographs"
+    return f"thin lines: {importance['confidence'].iloc[0]:.0%} bootstrap over photographs"
+
+
 @styled
 def fig_partial_dependence(dependence: pd.DataFrame, skill: pd.DataFrame, arms: Sequence[str]) -> Drawing:
     """The model's mean predicted error rate along its most important properties.
@@ -280,7 +331,7 @@ def fig_partial_dependence(dependence: pd.DataFrame, skill: pd.DataFrame, arms: 
         arms: the study's arms, in order.
     """
     names = [str(name) for name in dependence["property"].unique()]
-    figure, axes = _panels(len(names), (3.3, 2.6), columns=3, bottom=0.4)
+    figure, axes = property_panels(len(names), (3.3, 2.6), columns=3, bottom=0.4)
     labels = property_labels(names)
     top = max(_LEAST_RATE, float(np.nanmax(dependence["high"].to_numpy(dtype=float), initial=0)) * 1.05)
     for index, (ax, name) in enumerate(zip(axes, names, strict=False)):
@@ -291,7 +342,7 @@ def fig_partial_dependence(dependence: pd.DataFrame, skill: pd.DataFrame, arms: 
         if index % 3 == 0:
             ax.set_ylabel("predicted error rate")
     if names:
-        _arm_legend(figure, axes[0], arms)
+        arm_legend(figure, axes[0], arms)
     else:
         axes[0].set_axis_on()
         axes[0].set(xticks=[], yticks=[])
@@ -304,7 +355,7 @@ def fig_partial_dependence(dependence: pd.DataFrame, skill: pd.DataFrame, arms: 
         "had the property's value, all else as it is; bands span the models of the "
         f"{some['folds']} folds, marks are where it was computed. Read the shape, not small steps, and only if the "
         f"model has skill ({_skill_words(skill, arms)}). Where properties go together, curves show combinations that "
-        f"hardly occur. {some['faces']} faces of {some['photographs']} photographs.",
+        f"hardly occur. {some['faces']} faces of {some['photographs']} photographs.{_why_undefined(skill)}",
     )  # fmt: skip
 
 
@@ -326,74 +377,3 @@ def _dependence_panel(ax: Axes, part: pd.DataFrame, name: str, arms: Sequence[st
         ax.xaxis.set_minor_formatter(NullFormatter())
     elif len(np.unique(values)) == 2 and set(np.unique(values)) <= {0.0, 1.0}:
         ax.set_xticks([0, 1], ["no", "yes"])
-
-
-@styled
-def fig_property_correlations(correlations: pd.DataFrame) -> Drawing:
-    """How the properties go together.
-
-    Args:
-        correlations: `schemas.factors.PROPERTY_CORRELATIONS`.
-    """
-    names = [str(name) for name in correlations["property_a"].unique()]
-    matrix = correlations.pivot_table(
-        index="property_a", columns="property_b", values="correlation", dropna=False, sort=False
-    ).reindex(index=names, columns=names)
-    side = 2.4 + 0.42 * len(names)
-    figure, axes = new_figure(1, 1, size=(max(5.5, side + 1.2), max(4.5, side)))
-    ax = axes[0]
-    colour = mpl.colormaps[_DIVERGING].with_extremes(bad="#E5E7EB")
-    image = ax.imshow(matrix.to_numpy(dtype=float), cmap=colour, vmin=-1, vmax=1)
-    inverse = property_transforms(names)
-    labels = [
-        short_name(f"1 / {label}" if inverse[name] == "reciprocal" else label, 40)
-        for name, label in property_labels(names).items()
-    ]
-    ax.set_xticks(range(len(names)), labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
-    ax.set_yticks(range(len(names)), labels, fontsize=7.5)
-    ax.grid(visible=False)
-    for row, line in enumerate(matrix.to_numpy(dtype=float)):
-        for column, value in enumerate(line):
-            text = "–" if np.isnan(value) else f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1).replace("-", "−")
-            dark = not np.isnan(value) and abs(value) > 0.6
-            ax.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "#111827")
-    figure.colorbar(image, ax=ax, shrink=0.6, label="correlation")
-    return finished(
-        figure, "property-correlations", "How the properties of the faces go together",
-        f"Pearson correlations over {correlations['faces'].max()} faces, of logarithms where a property is skewed "
-        "(sizes, sharpness, faces in the photograph) and of the reciprocal of the distance to the next face. Strongly "
-        "coloured pairs cannot be told apart by observation: an error that goes with one goes with the other.",
-    )  # fmt: skip
-
-
-def _by_strength(ranking: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    """Properties by their mean rank over the arms, the unranked last in their own order."""
-    ranks = ranking.groupby("property", sort=False)["rank"].mean().reindex(list(names))
-    return [str(name) for name in ranks.sort_values(kind="stable", na_position="last").index]
-
-
-def _panels(
-    count: int, each: tuple[float, float], *, columns: int = _COLUMNS, bottom: float = 0.0
-) -> tuple[Figure, list[Axes]]:
-    """Axes for `count` panels; those left over stay empty. `bottom` inches are for a legend."""
-    across = min(columns, max(1, count))
-    down = max(1, -(-count // across))
-    width = max(each[0] * across, 4.5)
-    figure, axes = new_figure(down, across, size=(width, each[1] * down + 0.5 + bottom))
-    for ax in axes[count:]:
-        ax.set_axis_off()
-    return figure, axes
-
-
-def _arm_legend(figure: Figure, ax: Axes, arms: Sequence[str]) -> None:
-    """One legend below all panels."""
-    handles, labels = ax.get_legend_handles_labels()
-    shown = dict(zip(labels, handles, strict=True))
-    figure.legend(shown.values(), [short_name(label, 40) for label in shown], loc="outside lower center",
-                  ncols=min(3, max(1, len(arms))))  # fmt: skip
-
-
-def _basis(counts: pd.DataFrame, arms: Sequence[str]) -> str:
-    """Faces and errors of each arm in words."""
-    known = counts.reindex([arm for arm in arms if arm in counts.index])
-    return "; ".join(f"{arm}: {row['errors']:.3g} errors on {row['faces']:.0f} faces" for arm, row in known.iterrows())

@@ -52,37 +52,55 @@ def _tiled(tiles: Sequence[Floats], columns: int) -> NDArray[np.float64]:
 
 
 @styled
-def fig_feature_maps(pixels: Pixels, maps: Mapping[str, Mapping[str, Floats]], *, number: int, title: str) -> Drawing:
-    """The strongest channels of every depth for one face, arms under each other.
+def fig_feature_maps(
+    pixels: Pixels,
+    maps: Mapping[str, Mapping[str, Floats]],
+    channels: Mapping[str, Mapping[str, Sequence[int]]],
+    *,
+    number: int,
+    title: str,
+) -> Drawing:
+    """The strongest channels of every layer for one face, arms under each other.
 
     Args:
         pixels: (S, S, 3) uint8, the face.
-        maps: by arm, then by depth (K, h, w), strongest first.
+        maps: by arm, then by layer (K, h, w), strongest first.
+        channels: by arm, then by layer, the numbers of these K channels, counted from 0.
         number: of the face, for the file's name.
         title: what is said of the face.
     """
-    depths = list(next(iter(maps.values())))
-    rows = [(arm, depth) for arm in maps for depth in depths]
-    figure, axes = new_figure(len(rows), _SHOWN + 1, size=(9.6, 1.0 * len(rows) + 0.9))
+    layers = list(next(iter(maps.values())))
+    rows = [(arm, layer) for arm in maps for layer in layers]
+    figure, axes = new_figure(len(rows), _SHOWN + 1, size=(9.6, 1.16 * len(rows) + 0.9))
     for ax in axes:
         ax.set_axis_off()
-    for row, (arm, depth) in enumerate(rows):
-        channels = maps[arm][depth][:_SHOWN].astype(float)
-        peak = max(float(np.nan_to_num(channels).max(initial=0.0)), 1e-9)
+    for row, (arm, layer) in enumerate(rows):
+        shown = np.nan_to_num(maps[arm][layer][:_SHOWN].astype(float))
+        peak, least = max(float(shown.max(initial=0.0)), 1e-9), float(shown.min(initial=0.0))
         line = axes[row * (_SHOWN + 1) : (row + 1) * (_SHOWN + 1)]
-        for ax, channel in zip(line[1:], channels, strict=False):
-            drawn = ax.imshow(channel, cmap=SEQUENTIAL, vmin=0, vmax=peak, interpolation="nearest")
-        if depth == depths[0]:
+        for ax, values, channel in zip(line[1:], shown, channels[arm][layer], strict=False):
+            drawn = ax.imshow(values, cmap=SEQUENTIAL, vmin=least, vmax=peak, interpolation="nearest")
+            ax.set_title(f"{channel}", fontsize=6.5, fontweight="normal", pad=2)
+        if layer == layers[0]:
             line[0].imshow(pixels, interpolation="nearest")
-            line[0].set_title(literal(wrapped(arm, 13)), fontsize=8)
-        line[1].annotate(depth, (-0.12, 0.5), xycoords="axes fraction", ha="right", va="center", fontsize=8)
+            line[0].set_title(literal(wrapped(arm, 11)), fontsize=8)
+        size = f"{shown.shape[1]} × {shown.shape[2]}"
+        line[1].annotate(
+            f"{_broken(layer)}\n{size}", (-0.12, 0.5), xycoords="axes fraction", ha="right", va="center", fontsize=8
+        )
         bar = figure.colorbar(drawn, ax=line[-1], pad=0.05, fraction=0.09)
         bar.ax.tick_params(labelsize=6)
     return finished(
         figure, f"feature-maps-{number}", title,
-        "The channels of each depth that answer most to this face, strongest first; one colour scale per row. Early "
-        "maps still show the face, late ones say only where something was found.",
+        "The channels of each layer that answer most to this face, by their mean, strongest first; above each its "
+        "number in the layer, counted from 0 (feature_channels.csv lists them), at the left how many places it answers "
+        "at. One colour scale per row. Look how deep into the network the face can still be made out.",
     )  # fmt: skip
+
+
+def _broken(layer: str) -> str:
+    """A module's name over several lines, broken after dots."""
+    return wrapped(layer.replace(".", ". "), 14).replace(". ", ".")
 
 
 @styled

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from maskbench.report.drawing import Drawing, finished, styled
 from maskbench.report.style import new_figure, wrapped
+from maskbench.schemas.detection import LEAST_PLACED_IOU
 
 #: Bright and dark on a dark or bright edge: both stand out from any photograph, and their dashes in grey.
 _TRUE, _PREDICTED = "#FFFFFF", "#F0E442"
@@ -74,7 +75,10 @@ def fig_localisation(faces: Sequence[Placed], *, name: str, title: str, caption:
         ax.set_axis_off()
     for ax, face in zip(axes, ordered, strict=False):
         _draw(ax, face)
-    words = " Solid white: the true box; dashed yellow: the predicted one. The worst come first."
+    words = (
+        " Solid white: the true box; dashed yellow: the predicted one. The worst come first. Not among them are boxes "
+        f"that found another face and boxes that only graze one (IoU below {LEAST_PLACED_IOU:g})."
+    )
     return finished(figure, name, title, caption + words)
 
 
@@ -89,7 +93,10 @@ def _draw(ax: Axes, face: Placed) -> None:
     ax.imshow(face.pixels, interpolation="nearest", extent=(0, width, height, 0))
     side = max(width, height)
     ax.set(
-        xlim=((width - side) / 2, (width + side) / 2), ylim=((height + side) / 2, (height - side) / 2), aspect="equal"
+        xlim=((width - side) / 2, (width + side) / 2),
+        ylim=((height + side) / 2, (height - side) / 2),
+        aspect="equal",
+        anchor="N",
     )
     _frame(ax, face.true, _TRUE, "-")
     if face.predicted is not None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from maskbench.report.drawing import Drawing, finished, styled
-from maskbench.report.style import literal, new_figure, wrapped
+from maskbench.report.style import MUTED, literal, new_figure, wrapped
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -36,14 +36,14 @@ class Cell:
     """One face, or one map over it.
 
     Attributes:
-        pixels: (S, S, 3) uint8.
+        pixels: (S, S, 3) uint8; None: no face, the lines say why in its place.
         heat: (S, S) ≥ 0, shown as a share of its own peak; None: the face alone.
         title: above.
         lines: below.
         wrong: framed as a mistake.
     """
 
-    pixels: Pixels
+    pixels: Pixels | None
     heat: NDArray[np.floating] | None = None
     title: str = ""
     lines: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ def _height(row: Sequence[Cell | None]) -> float:
     """Inches that a row takes with its texts."""
     cells = [cell for cell in row if cell is not None]
     above = max((cell.title.count("\n") + 1 for cell in cells if cell.title), default=0)
-    below = max((_text(cell).count("\n") + 1 for cell in cells if cell.lines), default=0)
+    below = max((_text(cell).count("\n") + 1 for cell in cells if cell.lines and cell.pixels is not None), default=0)
     return _CELL + _LINE * (above + below) + 0.08
 
 
@@ -129,9 +129,13 @@ def _text(cell: Cell) -> str:
 
 
 def _draw_cell(ax: Axes, cell: Cell) -> None:
+    ax.set_title(literal(cell.title), fontsize=7, fontweight="normal", pad=2, linespacing=1.05)
+    if cell.pixels is None:
+        ax.set(aspect="equal", box_aspect=1)
+        ax.text(0.5, 0.5, _text(cell), transform=ax.transAxes, ha="center", va="center", fontsize=6.5, color=MUTED)
+        return
     shown = cell.pixels if cell.heat is None else overlay(cell.pixels, cell.heat)
     ax.imshow(shown, interpolation="nearest" if cell.heat is None else "bilinear")
-    ax.set_title(literal(cell.title), fontsize=7, fontweight="normal", pad=2, linespacing=1.05)
     ax.annotate(_text(cell), (0.5, -0.03), xycoords="axes fraction", ha="center", va="top", fontsize=6.5,
                 linespacing=1.15)  # fmt: skip
     if cell.wrong:

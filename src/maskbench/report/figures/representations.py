@@ -75,16 +75,17 @@ def fig_embedding(embedding: pd.DataFrame, classes: Sequence[str], arms: Sequenc
     figure.legend(
         [*handles[0][0], *handles[1][0]], [*handles[0][1], *handles[1][1]], loc="outside lower center", ncols=5
     )
-    perplexity = embedding["perplexity"].iloc[0]
+    perplexity = " or ".join(f"{value:.3g}" for value in sorted(embedding["perplexity"].dropna().unique()))
     words = (
-        f"Perplexity {perplexity:.3g}; only who lies near whom means something, distances between groups and their "
+        f"Perplexity {perplexity}; only who lies near whom means something, distances between groups and their "
         "sizes do not."
         if method == "tsne"
         else "The two directions of the largest variance; distances mean what they say, as far as two directions show "
         "them."
     )
     return finished(
-        figure, f"embedding-{method}", f"{_METHODS[method]} of what the head reads",
+        figure, f"embedding-{method}",
+        f"{_METHODS[method]} of what the head reads" + (f" (perplexity {perplexity})" if method == "tsne" else ""),
         f"{words} Look whether mistakes lie between classes or inside another one. {len(part)} test faces, run "
         f"{int(embedding['seed'].iloc[0])}.",
     )  # fmt: skip
@@ -123,8 +124,8 @@ def fig_explained_variance(variance: pd.DataFrame, arms: Sequence[str]) -> Drawi
     ax.legend()
     return finished(
         figure, "explained-variance", "On how many directions the features lie",
-        "A curve that is at once near 1: the features of all faces lie almost on a line or a plane, as few classes "
-        "need few directions. Penultimate layer, test faces of the first run.",
+        "Where a curve is at once near 1, the features of all faces lie almost on a line or a plane: telling K classes "
+        "apart needs K − 1 directions. Penultimate layer, test faces of the first run.",
     )  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def fig_cka(cka: pd.DataFrame, depths: Sequence[str]) -> Drawing:
         grid = part.pivot_table(index="layer_a", columns="layer_b", values="cka").reindex(index=depths, columns=depths)
         image = ax.imshow(grid, vmin=0, vmax=1, cmap=SEQUENTIAL, origin="lower")
         for (row, column), value in np.ndenumerate(grid.to_numpy()):
-            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
+            ax.text(column, row, "–" if np.isnan(value) else f"{value:.2f}", ha="center", va="center", fontsize=8,
                     color="white" if value < 0.6 else "black")  # fmt: skip
         ax.set_xticks(range(len(depths)), depths, rotation=30)
         ax.set_yticks(range(len(depths)), depths)
@@ -262,8 +263,8 @@ def fig_depths(separation: pd.DataFrame, statistics: pd.DataFrame, arms: Sequenc
     dead = statistics.groupby("arm", sort=False)["dead_channels"].mean()
     told = ", ".join(f"{arm} {dead[arm]:.0f}" for arm in arms if arm in dead.index)
     return finished(
-        figure, "depths", "Classes come apart with depth, and channels fall silent",
+        figure, "depths", "Separation of classes and use of channels, by depth",
         "Silhouette and scatter: how far apart the classes lie among the test faces. Sparsity and effective rank: how "
         f"many channels answer, and in how many directions. Channels that never answer, mean over depths: {told}. "
-        f"{separation['faces'].max()} test faces.",
+        f"{_span(separation['faces'])} test faces.",
     )  # fmt: skip

@@ -92,6 +92,8 @@ def least_scores(table: pd.DataFrame, pairs: Sequence[Pair]) -> str:
     """A sentence on the `min_score` of each system."""
     found = {pair: rows_of(table, pair)["min_score"].unique() for pair in pairs}
     texts = {pair: " and ".join(f"{score:.2f}" for score in np.sort(scores)) for pair, scores in found.items()}
+    if set(texts.values()) == {"0.00"} and all((scores == 0).all() for scores in found.values()):
+        return "All boxes, whatever their score."
     if len(set(texts.values())) == 1:
         return f"Boxes of a score of {next(iter(texts.values()))} or more."
     listed = ", ".join(f"{text} ({label_of(pair, pairs)})" for pair, text in texts.items())
