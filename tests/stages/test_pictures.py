@@ -64,7 +64,7 @@ def test_the_channels_of_any_layer_are_named_by_their_numbers() -> None:
 def test_a_layer_that_cannot_be_shown_is_refused_by_name(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         check_layers(make_config("smoke", {"explain": settings}))
-    check_layers(make_config("smoke", overrides={"explain": settings | {"methods": []}}))  # nothing is explained
+    check_layers(make_config("smoke", {"explain": settings | {"methods": []}}))  # nothing is explained
 
 
 def test_layers_that_can_be_shown_are_let_through() -> None:

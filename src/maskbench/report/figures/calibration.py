@@ -138,6 +138,7 @@ def fig_class_reliability(
                 ax.plot(
                     part["stated"], part["observed"], color=paint[arm], linestyle=styles[arm], marker=shapes[arm],
                     markersize=4, linewidth=1.3, label=short_name(arm, 30), clip_on=False, zorder=3,
+                    in_layout=False,  # an arm without points has no extent
                 )  # fmt: skip
                 # The errors in the order of the legend, last at the bottom.
                 height = 0.04 + 0.065 * (len(arms) - 1 - index)

@@ -324,7 +324,7 @@ def _intervals(ax: Axes, rows: pd.DataFrame, places: np.ndarray, look: dict[str,
     known = rows[["low", "high"]].notna().all(axis=1).to_numpy()
     low, high = rows.loc[known, "low"], rows.loc[known, "high"]
     ax.hlines(places[known], low, high, color=look["color"], linewidth=2.2, alpha=0.75, zorder=2)
-    ax.plot(rows["value"], places, zorder=3, clip_on=False, **look)
+    ax.plot(rows["value"], places, zorder=3, clip_on=False, in_layout=False, **look)
     for place, value in zip(places, rows["value"].to_numpy(dtype=float), strict=True):
         if math.isnan(value):
             ax.annotate("–", (0.01, place), xycoords=("axes fraction", "data"), va="center", color=look["color"])

@@ -111,7 +111,7 @@ def _cut_above(ax: Axes, ceiling: float) -> None:
                 ax.plot(segment[0, 0], ceiling, marker="^", markersize=4, color=lines.get_color()[0], clip_on=False)
     ax.set_ylim(0, ceiling)
     for line in ax.get_lines():  # a marker at 0 % is drawn whole
-        line.set_clip_on(False)
+        line.set(clip_on=False, in_layout=False)
 
 
 def _rate_dots(ax: Axes, part: pd.DataFrame, arms: Sequence[str], bins: int) -> None:
