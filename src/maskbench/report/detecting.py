@@ -75,7 +75,7 @@ def _badly_placed(folder: Path, arms: Sequence[str]) -> list[Drawing]:
             fig_localisation(
                 faces, name=f"badly-placed-{number_}", title=f"The worst placed boxes: {arm}",
                 caption="Faces of the first run's test photographs with the box that lies best on them. Look whether "
-                "boxes are too large, shifted, or on a neighbour.",
+                "boxes are too large or shifted.",
             )
         )  # fmt: skip
     return drawn
