@@ -154,7 +154,7 @@ def test_undefined_intervals_say_why() -> None:
     single = BY_HAND.assign(image_id="p")
     curves = intervention_curves(single, ("a", "b"), resamples=20)
     row = at(curves, position=2, metric="accuracy")
-    assert np.isnan(row["low"]) and np.isnan(row["drop_low"]) and "fewer than two photographs" in row["reason"]
+    assert np.isnan(row["low"]) and np.isnan(row["drop_low"]) and row["reason"] == "1 photograph: fewer than 10"
     # class b sits in one photograph of two: nothing is known about another
     row = at(intervention_curves(BY_HAND, ("a", "b"), resamples=20), position=2, metric="f1_macro")
     assert np.isnan(row["drop_low"]) and row["reason"] and row["drop"] > 0
