@@ -170,7 +170,7 @@ def limitations(
             )
     images = int(intervals["images"].min()) if len(intervals) else 0
     if 0 < images < warn.few_images:
-        found.append(f"Only {images} test photographs: bootstrap intervals from so few are too narrow.")
+        found.append(f"Only {images} test photographs: intervals from so few tend to be too narrow.")
     seeds = sorted(int(seed) for seed in test["seed"].unique())
     if len(seeds) == 1:
         found.append(

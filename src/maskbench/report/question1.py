@@ -14,11 +14,11 @@ from maskbench.comparison.efficiency import labels_answer
 from maskbench.report.content_results import MISSING, interval, number
 from maskbench.report.grids import grid
 from maskbench.report.question2 import read_variants, variants_block
-from maskbench.report.questions import Block, Part, Question
+from maskbench.report.questions import Block, Part, Question, stated
 from maskbench.schemas import read_table
 from maskbench.schemas.calibration import CALIBRATION_POOLED, TEMPERATURES
 from maskbench.schemas.comparison import COMPARISON_DIFFERENCES, COMPARISON_SUMMARY, COMPARISON_TESTS
-from maskbench.schemas.convergence import CONVERGENCE_SUMMARY, LABEL_WORTH
+from maskbench.schemas.convergence import CONVERGENCE_DIFFERENCES, CONVERGENCE_SUMMARY, LABEL_WORTH
 from maskbench.storage import read_json
 
 TITLE = "Question 1: how do the arms compare in convergence and in what they learn?"
@@ -40,6 +40,9 @@ _CONVERGENCE = {
     "epochs_to_90": "epochs to 90 % of its best",
     "epochs_to_95": "epochs to 95 %",
     "epochs_to_99": "epochs to 99 %",
+    "epochs_to_90_final": "epochs to 90 % of its final",
+    "epochs_to_95_final": "epochs to 95 % of its final",
+    "epochs_to_99_final": "epochs to 99 % of its final",
     "seconds_to_95": "seconds to 95 %",
     "epochs_to_common": "epochs to the level that all runs reach",
     "area_by_epoch": "area under the validation curve",
@@ -60,7 +63,7 @@ def question1(folder: Path, results: Path | None = None) -> Question:
     tests = read_table(folder / "tests", COMPARISON_TESTS)
     arms = (
         Block("Both arms over all runs", _covers(summary), grid(_arms(summary))),
-        Block("Differences between the arms", _stated(differences), grid(_differences(differences))),
+        Block("Differences between the arms", _what_is_tested(differences), grid(_differences(differences))),
         Block("Tests of pairs", "", grid(_tests(tests)), folded=True),
     )
     calibration = Block(
@@ -88,8 +91,30 @@ def _convergence_part(folder: Path, sentences: list[str]) -> tuple[Part, ...]:
     path = folder / "convergence_summary.parquet"
     if not path.is_file():
         return ()
-    block = Block("Convergence", "", grid(_convergence(read_table(path, CONVERGENCE_SUMMARY))))
-    return (Part("convergence", "Convergence", tuple(sentences), (block,), ("convergence",)),)
+    blocks = [Block("Convergence", "", grid(_convergence(read_table(path, CONVERGENCE_SUMMARY))))]
+    tested = read_table(folder / "convergence_differences", CONVERGENCE_DIFFERENCES)
+    tested = tested[tested["p_value"].notna()]
+    if len(tested):
+        blocks.append(
+            Block("Differences in convergence, paired by run", stated(tested), grid(_converging(tested)), folded=True)
+        )
+    return (Part("convergence", "Convergence", tuple(sentences), tuple(blocks), ("convergence",)),)
+
+
+def _converging(table: pd.DataFrame) -> pd.DataFrame:
+    """Only what enough runs were there to test."""
+    rows = [
+        {
+            "arm": row["arm"],
+            "against": row["baseline"],
+            "figure": _CONVERGENCE.get(str(row["metric"]), str(row["metric"]).replace("_", " ")),
+            "difference": number(row["mean"], 2, signed=True),
+            "p": _p(row["p_value"]),
+            "p (Holm)": _p(row["p_value_holm"]),
+        }
+        for row in table.to_dict("records")
+    ]
+    return pd.DataFrame(rows)
 
 
 def _labels(results: Path | None) -> tuple[Part, ...]:
@@ -169,15 +194,8 @@ def _p(value: float) -> str:
     return MISSING if math.isnan(value) else p_text(value).removeprefix("p ").removeprefix("= ")
 
 
-def _stated(table: pd.DataFrame) -> str:
-    """What is tested, and what the tests assume."""
-    if table.empty:
-        return "One arm alone is compared with nothing."
-    first = table.iloc[0]
-    return (
-        f"Null hypothesis, here for the first row and likewise for the others: {first['null_hypothesis']} "
-        f"Assumptions: {first['assumptions']}"
-    )
+def _what_is_tested(differences: pd.DataFrame) -> str:
+    return "One arm alone is compared with nothing." if differences.empty else stated(differences)
 
 
 def _tests(table: pd.DataFrame) -> pd.DataFrame:

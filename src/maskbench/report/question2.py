@@ -12,10 +12,10 @@ from maskbench.comparison.interventions import interventions_answer
 from maskbench.comparison.variants import leakage_answer
 from maskbench.report.content_results import MISSING, interval, number
 from maskbench.report.grids import grid
-from maskbench.report.questions import Block, Part, Question
+from maskbench.report.questions import Block, Part, Question, stated
 from maskbench.schemas import read_table
 from maskbench.schemas.experiments import VARIANT_SUMMARY
-from maskbench.schemas.factors import ERROR_MODEL_SKILL, FACTOR_RANKING, ODDS
+from maskbench.schemas.factors import ERROR_EFFECTS, ERROR_MODEL_SKILL, FACTOR_RANKING, IMPORTANCE, ODDS
 from maskbench.schemas.interventions import INTERVENTION_CURVES, INTERVENTION_RANKING
 from maskbench.storage import read_json, read_yaml
 
@@ -98,7 +98,8 @@ def _factor_blocks(folder: Path) -> Iterator[Block]:
     yield Block(
         "Properties by strength",
         "By how many of three measures support them (univariate effect, odds in a regression on all properties, "
-        "importance in a non-linear model), then by the mean of their ranks.",
+        "importance in a non-linear model), then by the mean of their ranks. "
+        f"{stated(read_table(folder / 'effects', ERROR_EFFECTS))}".strip(),
         grid(ranking[ranking["rank"].notna()].sort_values(["arm", "rank"], kind="stable")[shown], digits=3),
     )
     odds = _called(read_table(folder / "odds", ODDS))
@@ -118,14 +119,15 @@ def _factor_blocks(folder: Path) -> Iterator[Block]:
     yield Block(
         "Regression of the error",
         "Odds ratios per standard deviation, faces of a photograph taken together; VIF above 5 means that other "
-        "properties say much of the same.",
+        f"properties say much of the same. {stated(odds)}".strip(),
         grid(odds[columns], digits=3),
         folded=True,
     )
     skill = read_table(folder / "skill", ERROR_MODEL_SKILL)
     yield Block(
         "What the model of the errors can tell",
-        "Measured on photographs it has not seen. Where its skill is not shown, its importances mean nothing.",
+        "Measured on photographs it has not seen. Where its skill is not shown, its importances mean nothing. "
+        f"{stated(skill)} {stated(read_table(folder / 'importance', IMPORTANCE))}".strip(),
         grid(skill[["arm", "metric", "value", "low", "high", "chance", "skill", "reason"]], digits=3),
     )
 

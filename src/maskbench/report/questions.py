@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import pandas as pd
+
 from maskbench.report.document import FOLD_ROWS, Bullets, Interactive, Item, Section, Table, Text, illustrations
 from maskbench.report.grids import Grid
 from maskbench.report.pictures import Picture
@@ -128,3 +130,18 @@ def opening(question: Question) -> tuple[Item, ...]:
     answer = tuple(map(said, question.answer))
     first: Item = Text(answer[0], "answer") if len(answer) == 1 else Bullets(answer)
     return (first, *(Text(said(words)) for words in question.more))
+
+
+def stated(table: pd.DataFrame) -> str:
+    """What a table's tests test and assume, in the words of its first row; empty where the table does not say.
+
+    Args:
+        table: with `null_hypothesis` and `assumptions`; older results lack them.
+    """
+    if table.empty or "null_hypothesis" not in table:
+        return ""
+    first = table.iloc[0]
+    return (
+        f"Null hypothesis, here for the first row and likewise for the others: {first['null_hypothesis']} "
+        f"Assumptions: {first['assumptions']}"
+    )

@@ -141,11 +141,17 @@ def _basis(test: pd.DataFrame) -> str:
         return ""
     row = test.iloc[0]
     return (
-        f"With each value its {row['confidence']:.0%} percentile bootstrap interval: {row['images']} test "
-        f"photographs drawn with replacement {row['resamples']} times, all faces of a photograph together. A "
-        "difference is measured on the same draws for both arms; those whose interval does not contain 0 are bold, "
-        "without correction for looking at several figures."
+        f"With each value its {row['confidence']:.0%} interval, from the bootstrap's standard error and Student's t: "
+        f"{row['images']} test photographs drawn with replacement {row['resamples']} times, all faces of a photograph "
+        "together. A difference is measured on the same draws for both arms; those whose interval does not contain 0 "
+        f"are bold, without correction for looking at several figures.{_missing(test)}"
     )
+
+
+def _missing(test: pd.DataFrame) -> str:
+    """Why intervals are missing, each reason once."""
+    reasons = [reason for reason in dict.fromkeys(test.get("reason", pd.Series(dtype="str"))) if reason]
+    return f" Missing intervals: {'; '.join(reasons)}." if reasons else ""
 
 
 def _training(context: ReportContext, basis: Mapping[str, str]) -> Section:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from maskbench.comparison.answer import p_text
-from maskbench.comparison.paired import LOWER_IS_BETTER, NO_DIFFERENCE
+from maskbench.comparison.paired import LOWER_IS_BETTER, UNDECIDED
 from maskbench.report.drawing import Drawing, finished, styled
 from maskbench.report.figures.evaluation import HEADLINES
 from maskbench.report.style import MUTED, colours, markers, new_figure, short_name, wrapped
@@ -111,7 +111,7 @@ def fig_difference_forest(
     rows = [row for row in rows if row in measured]
     figure, axes = new_figure(size=(8.6, 1.9 + 0.33 * len(rows)))
     ax, picked = axes[0], _picked(table, rows)
-    shown = (picked["verdict"] != NO_DIFFERENCE).to_numpy()
+    shown = ~picked["verdict"].isin(UNDECIDED).to_numpy()
     places = np.arange(len(rows))
     _intervals(ax, picked, places, _INK, "o", "", hollow=~shown)
     ax.axvline(0, color=MUTED, linewidth=1.2, linestyle="--", zorder=1)

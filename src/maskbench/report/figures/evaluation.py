@@ -100,7 +100,7 @@ def fig_headline(intervals: pd.DataFrame, differences: pd.DataFrame, arms: Seque
     title = "Headline figures with their intervals"
     some = values.iloc[0] if len(values) else None
     basis = (
-        f"Bars: {some['confidence']:.0%} percentile bootstrap over {some['images']} test photographs with "
+        f"Bars: {some['confidence']:.0%} bootstrap over {some['images']} test photographs with "
         f"{int(values['faces'].max())} faces, {some['resamples']} resamples. "
         if some is not None
         else ""
