@@ -87,7 +87,9 @@ def test_a_photograph_is_handed_in_read_and_explained(address: str, drawn: list[
     page.locator(".arm img").nth(1).click()  # the middle of the picture is inside the box
     page.wait_for_function("document.querySelectorAll('.map img').length == 2")
     assert "of bought" in page.inner_text("#status")
-    assert page.evaluate("Array.from(document.querySelectorAll('.map img'), one => one.naturalWidth)") == [648, 648]
+    widths = "Array.from(document.querySelectorAll('.map img'), one => one.naturalWidth)"
+    page.wait_for_function(f"{widths}.every(width => width > 0)")
+    assert page.evaluate(widths) == [648, 648]
     page.locator("#faces [role=gridcell][data-row='0'][data-col='2']").click()
     page.wait_for_function("document.querySelector('#status').innerText.includes('of hand')")
     stays_here(watched, address)

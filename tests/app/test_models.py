@@ -88,8 +88,8 @@ def test_boxes_are_named_as_the_study_s_second_stage_names_them() -> None:
     asked = classifier("hand", 1)
     one = Photographs(("p",), pixels.reshape(-1), np.array([0, pixels.size]), np.array([[80, 100]]), np.ones(1),
                       (boxes,), (np.zeros(3, np.int64),))  # fmt: skip
-    found = Found(boxes, np.zeros(3, np.int64), np.ones(3, np.float32))
-    named = name_boxes(asked.model, asked.record, one, np.array([0]), [found])[0]
+    found = Found(boxes, np.zeros(3, np.int64), np.ones(3, np.float32), np.ones(3, dtype=bool))
+    named = name_boxes(asked.model, asked.record, one, np.array([0]), [found])[0].answered()
     probs = asked.probabilities(pixels, boxes.astype(float))
     assert np.allclose(probs.sum(axis=1), 1)
     assert np.allclose(np.sort(probs.max(axis=1))[::-1], named.scores, atol=1e-6)

@@ -63,10 +63,12 @@ class DetectorModule(MeasuredModule):
         self.precision = self._new_precision()
 
     def _new_precision(self) -> MeanAveragePrecision:
-        return MeanAveragePrecision(
+        metric = MeanAveragePrecision(
             backend="faster_coco_eval", class_metrics=True,
             max_detection_thresholds=[1, 10, self.config.max_detections],
         )  # fmt: skip
+        metric.warn_on_many_detections = False  # the limit is COCO's, for each class
+        return metric
 
     def released(self) -> nn.Module:
         """The averaged weights."""
