@@ -6,14 +6,18 @@ LOCK := requirements/lock.txt
 STAMP := $(VENV)/.installed-$(or $(TORCH_BACKEND),default)
 ARGS ?=
 
-.PHONY: study test lint docs setup lock clean bench
+.PHONY: study test notebook lint docs setup lock clean bench
 
 study: setup
 	$(BIN)/maskbench run $(ARGS)
 
 # By file: a study that a whole module tests is made once and not once a process.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not notebook" $(ARGS)
+
+# Runs the notebook from start to end on the sample; any error in a cell fails.
+notebook: setup
+	$(BIN)/python -m pytest -m notebook tests/test_notebook.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks scripts

@@ -27,7 +27,7 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The modules that take longest go first, so that test processes end together."""
-    longest = ("test_study.py", "test_notebook.py", "test_commands.py", "test_engines.py", "test_study_detect.py")
+    longest = ("test_study.py", "test_commands.py", "test_engines.py", "test_study_detect.py")
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
 

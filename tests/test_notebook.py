@@ -68,6 +68,7 @@ def test_one_cell_holds_the_parameters(text: NotebookNode) -> None:
     assert ["parameters" in cell.metadata.get("tags", []) for cell in code_of(text)].count(True) == 1
 
 
+@pytest.mark.notebook
 def test_it_runs_from_start_to_end(text: NotebookNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))

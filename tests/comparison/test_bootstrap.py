@@ -134,10 +134,12 @@ def test_pigeonhole_draws_seeds_with_replacement():
 
 
 def test_draws_without_a_class_are_left_out_and_counted():
-    drawn = np.array([[0.5, np.nan, 0.7, 0.6], [0.5, 0.5, np.nan, 0.6]])
-    found = interval(np.array([0.5, 0.6]), drawn, 9, "share")
+    drawn = np.tile([[0.5, 0.6, 0.7, 0.4, 0.5, 0.6], [0.5, 0.6, 0.7, 0.4, 0.5, 0.6]], 2)
+    drawn[0, 1] = drawn[1, 3] = np.nan  # 2 of 12 draws: fewer than a fifth
+    found = interval(np.array([0.5, 0.6]), drawn, 12, "share")
     assert found.incomplete == 2
-    assert found.standard_error == pytest.approx(np.std([0.5, 0.6], ddof=1) * np.sqrt(9 / 8))
+    kept = np.delete(drawn[0], [1, 3])
+    assert found.standard_error == pytest.approx(np.std(kept, ddof=1) * np.sqrt(12 / 11))
 
 
 @pytest.mark.parametrize(("photographs", "drawn"), [(1, [[0.5, 0.6]]), (9, [[0.5, np.nan]])])

@@ -144,7 +144,9 @@ def test_the_answer_names_the_costliest_and_what_shows_no_loss() -> None:
     assert "no loss is shown for mild at 2 px" in answer
     assert "60 photographs (1 seed)" in answer and "other training seeds are not covered" in answer
     assert answer.count(". ") == 1 and answer.endswith(".")
-    nothing = intervention_curves(BY_HAND.assign(predicted=BY_HAND["label"]), ("a", "b"), resamples=20)
+    many = pd.concat([BY_HAND.assign(image_id=BY_HAND["image_id"] + f"-{n}", face_id=BY_HAND["face_id"] + f"-{n}")
+                      for n in range(8)])  # fmt: skip
+    nothing = intervention_curves(many.assign(predicted=many["label"]), ("a", "b"), resamples=20)
     assert "no loss of m is shown under any" in interventions_answer(nothing, intervention_ranking(nothing))
     empty = intervention_ranking(curves).iloc[:0]
     assert "could be ranked" in interventions_answer(curves, empty)

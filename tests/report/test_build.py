@@ -285,7 +285,7 @@ def test_limitations_name_what_is_weak(study):
     assert "split at random" not in found
     assert "Only" not in found
     few = limitations(context.classes, context.config, part.metrics, part.intervals.assign(images=9), weights)
-    assert "Only 9 test photographs: bootstrap intervals from so few are too narrow." in few
+    assert "Only 9 test photographs: intervals from so few tend to be too narrow." in few
 
 
 def test_the_terminal_table_holds_the_same_numbers():
