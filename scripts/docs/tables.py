@@ -50,7 +50,8 @@ FILES = {
     **{name: f"`explain/{name}`" for name in (
         "failures", "confusion_pairs", "prototypes", "neighbours", "portraits", "label_issues", "faithfulness",
         "faithfulness_curves", "faithfulness_summary", "map_features", "mistake_skill", "mistake_gain",
-        "mistake_features", "embedding", "explained_variance", "cka", "probes", "separation", "layer_statistics", "feature_channels",
+        "mistake_features", "embedding", "explained_variance", "cka", "probes", "separation", "layer_statistics",
+        "feature_channels",
     )},
     **{name: f"`detect-evaluate/{name}`" for name in (
         "detections", "detection_metrics", "detection_differences", "detection_curves", "detection_confusion",
