@@ -58,6 +58,15 @@ def test_boxes_take_the_classes_colour_and_its_probability(rng: np.random.Genera
         assert np.bincount(order, weights=after.scores) == pytest.approx(before.scores, rel=1e-5)
 
 
+def test_rows_below_the_least_score_are_dropped(rng: np.random.Generator) -> None:
+    found = _found(4, rng)
+    every = name_boxes(ByColour(), RECORD, photographs(), np.arange(4), found)
+    sure = name_boxes(ByColour(), RECORD, photographs(), np.arange(4), found, min_score=0.3)
+    assert sum(len(one.scores) for one in every) > sum(len(one.scores) for one in sure) > 0
+    for all_rows, kept in zip(every, sure, strict=True):
+        assert kept.scores.tolist() == all_rows.scores[all_rows.scores >= 0.3].tolist()
+
+
 def test_only_answers_are_named(rng: np.random.Generator) -> None:
     found = _found(4, rng)
     half = [replace(one, answers=np.arange(len(one.scores)) % 2 == 0) for one in found]

@@ -76,6 +76,8 @@ def name_boxes(
     rows: NDArray[np.int64],
     found: Sequence[Found],
     progress: Progress = None,
+    *,
+    min_score: float = 0.0,
 ) -> list[Found]:
     """The detector's answers with the classes that a classifier of faces gives them.
 
@@ -89,6 +91,7 @@ def name_boxes(
         rows: (M,) their positions.
         found: boxes of each.
         progress: called with (done, total) photographs.
+        min_score: rows below are dropped, as a detector drops its own below `detect.score_threshold`.
     """
     execution, preprocess = execution_of(record), preprocess_of(record)
     execution.place(model)
@@ -99,20 +102,21 @@ def name_boxes(
             model, record, photographs, rows[start : start + NAMED_TOGETHER], part, execution, preprocess
         )
         ends = np.cumsum([len(one.scores) for one in part])[:-1]
-        named += [_renamed(one, own) for one, own in zip(part, np.split(probs, ends), strict=True)]
+        named += [_renamed(one, own, min_score) for one, own in zip(part, np.split(probs, ends), strict=True)]
         if progress:
             progress(len(named), len(rows))
     return named
 
 
-def _renamed(found: Found, probs: NDArray[np.float64]) -> Found:
-    """(N,) boxes and (N, K) probabilities to N × K rows, by falling score."""
+def _renamed(found: Found, probs: NDArray[np.float64], min_score: float) -> Found:
+    """(N,) boxes and (N, K) probabilities to at most N × K rows, by falling score."""
     count, K = probs.shape
     scores = (found.scores[:, None] * probs).astype(np.float32).ravel()
     answers = np.zeros((count, K), dtype=bool)
     answers[np.arange(count), probs.argmax(axis=1)] = True
     every = Found(np.repeat(found.boxes, K, axis=0), np.tile(np.arange(K), count), scores, answers.ravel())
-    return every.at(np.argsort(-scores, kind="stable"))
+    order = np.argsort(-scores, kind="stable")
+    return every.at(order[scores[order] >= min_score])
 
 
 def _probabilities(

@@ -75,7 +75,8 @@ def _detect(job: Job, context: Context, photographs: Photographs) -> list[pd.Dat
         tables.append(detections_table(found, ids, record["classes"], **keys, pipeline="detector"))
         if namer is not None:
             naming = context.progress(f"faces of {side} photographs named, {job.arm.name}")
-            named = name_boxes(*namer, photographs, rows, found, naming)
+            least = context.config.detect.score_threshold
+            named = name_boxes(*namer, photographs, rows, found, naming, min_score=least)
             tables.append(detections_table(named, ids, namer[1]["classes"], **keys, pipeline="two-stage"))
     return tables
 
