@@ -53,7 +53,9 @@ class DetectConfig(Section):
     validate_every: int = Field(
         2, ge=1, description="epochs between measurements on validation photographs; the last is always measured"
     )
-    score_threshold: Share = Field(0.02, description="boxes below are dropped")
+    score_threshold: Share = Field(
+        0.05, description="boxes below are dropped, by both pipelines; at 0.02 several hundred a photograph stay"
+    )
     nms_iou: Share = Field(0.5, description="of two boxes that overlap more, the better is kept")
     max_detections: int = Field(
         300, ge=1, description="answers per photograph, and boxes per class; one of the real ones has 115 faces"
