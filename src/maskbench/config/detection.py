@@ -54,7 +54,9 @@ class DetectConfig(Section):
         2, ge=1, description="epochs between measurements on validation photographs; the last is always measured"
     )
     score_threshold: Share = Field(
-        0.05, description="boxes below are dropped, by both pipelines; at 0.02 several hundred a photograph stay"
+        0.15,
+        description="boxes below are dropped, by both pipelines; on validation photographs 0.15 lost nothing of AP50 "
+        "against 0.02 and kept 125 rows a photograph instead of 444",
     )
     nms_iou: Share = Field(0.5, description="of two boxes that overlap more, the better is kept")
     max_detections: int = Field(
