@@ -14,6 +14,7 @@ from tests.browser import browser, open_page  # noqa: F401  (fixtures)
 
 # Two test processes on two cores: more threads each only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -131,7 +131,7 @@ EngineName = Annotated[
     typer.Option("--engine", "-e", help="trainings run here, or on Ray (the extra `ray`)"),
 ]
 Workers = Annotated[
-    int, typer.Option("--workers", "-j", min=0, help="trainings side by side; 0: one per GPU, or one at a time")
+    int, typer.Option("--workers", "-j", min=0, help="trainings side by side; 0: one per GPU, or CPU thread (up to 4)")
 ]
 Address = Annotated[str, typer.Option("--address", help="of a running Ray cluster; empty: start one here")]
 Base = Annotated[Path, typer.Option("--out", "-o", help="folder in which results/ and plots/ are kept")]

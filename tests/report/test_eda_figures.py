@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from maskbench.config import EdaConfig
 from maskbench.eda.compute import compute_eda
-from maskbench.report.drawing import Drawing, finished, styled
+from maskbench.report.drawing import Drawing, finished, save_drawings, styled
 from maskbench.report.figures.eda import (
     eda_drawings,
     fig_faces_per_image,
@@ -235,6 +236,19 @@ def test_files_are_equal_for_equal_figures(tables: Tables, tmp_path: Path) -> No
     assert [path.name for path in first] == ["image_kinds.png", "image_kinds.svg"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert b"<dc:date>" not in first[1].read_bytes() and b"format: PNG" in first[1].read_bytes()
+
+
+def test_figures_saved_side_by_side_are_those_saved_one_by_one(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawings = [replace(fig_image_kinds(tables["image_kinds"]), name=f"kinds{number}") for number in range(8)]
+    alone = [path.read_bytes() for drawing in drawings for path in drawing.save(tmp_path / "alone", dpi=60)]
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    seen: list[tuple[int, int]] = []
+    together = save_drawings(drawings, tmp_path / "together", 60, lambda *done: seen.append(done))
+    assert [path.name for path in together] == [f"kinds{n}.{kind}" for n in range(8) for kind in ("png", "svg")]
+    assert [path.read_bytes() for path in together] == alone
+    assert seen == [(number, 8) for number in range(1, 9)]
 
 
 def test_a_drawing_needs_a_name_and_words(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from maskbench import schemas, study
 from maskbench.config import Config, ExperimentsConfig, TrainingSetConfig, make_config
 from maskbench.rundir import RunDir, RunError
-from maskbench.stages import engines
+from maskbench.stages import side_by_side
 from maskbench.stages.context import Context, Engine
 from maskbench.stages.engines import run_jobs
 from maskbench.stages.experiments import experiments
@@ -93,22 +93,24 @@ def test_runs_take_their_own_split(folders: RunDir, in_sequence: list[Job]) -> N
 def test_a_killed_process_is_replaced_and_results_are_those_of_one_process(
     folders: RunDir, in_sequence: list[Job]
 ) -> None:
-    jobs, lines = jobs_in(folders, "side"), list[str]()
-    started: list[engines.subprocess.Popen[bytes]] = []
-    original = engines._start
+    jobs, lines, shown = jobs_in(folders, "side"), list[str](), list[tuple[int, ...]]()
+    started: list[side_by_side._Process] = []
+    original = side_by_side._start
 
     def watched(*arguments: object) -> object:
         process = original(*arguments)  # type: ignore[arg-type]
         started.append(process)
         if len(started) == 1:
-            threading.Thread(target=lambda: (time.sleep(1), process.kill())).start()
+            threading.Thread(target=lambda: (time.sleep(1), process.handle.kill())).start()
         return process
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "_start", watched)
-        run_jobs(jobs, Engine(workers=2, retries=1), lines.append)
+        patch.setattr(side_by_side, "_start", watched)
+        run_jobs(jobs, Engine(workers=2, retries=1), lines.append, lambda title: lambda *done: shown.append(done))
     assert len(started) == 3
     assert any("killed by signal 9" in line and "trying again" in line for line in lines)
+    assert sum("epoch 1/1: train loss" in line for line in lines) == len(jobs)  # live statistics come through
+    assert shown[0] == (0, 2) and shown[-1] == (2, 2)
     for name, schema in (("epochs", schemas.EPOCHS), ("steps", schemas.STEPS)):
         pd.testing.assert_frame_equal(read_runs(jobs, name, schema), read_runs(in_sequence, name, schema), rtol=1e-4)
 

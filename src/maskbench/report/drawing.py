@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import joblib
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
@@ -88,6 +89,40 @@ class Drawing:
     def _write(self, path: Path, kind: str, dpi: int) -> None:
         with mpl.rc_context(RC), atomic_path(path) as temporary:  # type: ignore[arg-type]
             self.figure.savefig(temporary, dpi=dpi, format=kind, metadata=_METADATA[kind])
+
+
+def save_drawings(
+    drawings: Sequence[Drawing], folder: Path, dpi: int, progress: Callable[[int, int], None] | None = None
+) -> list[Path]:
+    """Save drawings side by side on the machine's cores; the files are those of `Drawing.save`.
+
+    Args:
+        drawings: what is saved.
+        folder: made when missing.
+        dpi: of the PNG files.
+        progress: called with drawings done and in all.
+
+    Returns:
+        The files, in the order of the drawings.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    # A process of one's own costs about as much as a few figures.
+    jobs = min(joblib.cpu_count(), len(drawings) // 4) or 1
+    saved = joblib.Parallel(n_jobs=jobs, return_as="generator")(
+        joblib.delayed(_saved)(drawing, folder, dpi) for drawing in drawings
+    )
+    written: list[Path] = []
+    for done, files in enumerate(saved, start=1):
+        written += files
+        if progress:
+            progress(done, len(drawings))
+    return written
+
+
+def _saved(drawing: Drawing, folder: Path, dpi: int) -> list[Path]:
+    return drawing.save(folder, dpi)
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:

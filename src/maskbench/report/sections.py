@@ -19,7 +19,7 @@ from maskbench.report.detecting_factors import SECTION as DETECTION_FACTORS
 from maskbench.report.detecting_factors import detection_factor_drawings
 from maskbench.report.detecting_training import SECTION as DETECTOR_TRAINING
 from maskbench.report.detecting_training import detector_training_drawings
-from maskbench.report.drawing import Drawing
+from maskbench.report.drawing import Drawing, save_drawings
 from maskbench.report.figures.eda import eda_drawings, fig_sample_grid
 from maskbench.report.figures.evaluation import evaluation_figures
 from maskbench.report.figures.training import training_figures
@@ -189,11 +189,7 @@ def save_section(
         if old["name"] not in names:
             for suffix in (".png", ".svg"):
                 (plots / f"{old['name']}{suffix}").unlink(missing_ok=True)
-    written = []
-    for done, drawing in enumerate(drawings, start=1):
-        written += drawing.save(plots, dpi)
-        if progress:
-            progress(done, len(drawings))
+    written = save_drawings(drawings, plots, dpi, progress)
     write_json(
         listing, [{"name": d.name, "title": d.title, "caption": d.caption, "section": section} for d in drawings]
     )

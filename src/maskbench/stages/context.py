@@ -21,7 +21,7 @@ class Engine:
 
     Attributes:
         name: `local` or `ray`.
-        workers: jobs side by side; 0: one per GPU, one on a machine without.
+        workers: jobs side by side; 0: one per GPU, one per thread (at most four) on a machine without.
         address: of a running Ray cluster; empty: Ray starts one on this machine.
         retries: how often a job that died is tried again.
     """
@@ -51,6 +51,10 @@ class Context:
     progress: Callable[[str], Callable[[int, int], None] | None]
     interactive: bool = False
     engine: Engine = Engine()
+
+    def bars(self) -> Callable[[str], Callable[[int, int], None] | None] | None:
+        """`progress` where a person watches, else None."""
+        return self.progress if self.interactive else None
 
     def table(self, stage: str, name: str, schema: Any) -> pd.DataFrame:
         """A table that an earlier stage wrote."""

@@ -23,7 +23,7 @@ def detect_train(context: Context) -> list[Path]:
     wanted = [job for job in jobs if prepare(job)]
     if wanted:  # decoded here, under a bar, and not by every job
         study_photographs(context)
-    run_jobs(wanted, context.engine, context.notify, context.interactive)
+    run_jobs(wanted, context.engine, context.notify, context.bars())
     return [*(path for job in jobs for path in outputs(job)), _write_protocol(context, jobs)]
 
 

@@ -122,7 +122,7 @@ def experiments(context: Context) -> list[Path]:
     wanted = [job for variant in chosen if variant.changes for job in jobs[variant.experiment + "/" + variant.level]]
     if wanted:
         context.notify(f"experiments: {len(wanted)} trainings")
-    run_jobs([job for job in wanted if prepare(job)], context.engine, context.notify, context.interactive)
+    run_jobs([job for job in wanted if prepare(job)], context.engine, context.notify, context.bars())
 
     def predict(job: Job) -> pd.DataFrame:
         found = predict_run(job, context)

@@ -25,7 +25,7 @@ def train(context: Context) -> list[Path]:
     if wanted:  # cut here, under a bar, and not by every job
         images = context.table("audit", "images", schemas.IMAGES)
         face_crops(context, images, context.table("audit", "faces", schemas.FACES))
-    run_jobs(wanted, context.engine, context.notify, context.interactive)
+    run_jobs(wanted, context.engine, context.notify, context.bars())
     written += [path for job in jobs for path in outputs(job)]
     written.append(_write_protocol(context, jobs))
     return written

@@ -1,0 +1,181 @@
+"""Jobs in processes of this machine, side by side; what they say is passed on while they run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskbench.stages.jobs import Job
+from maskbench.storage import write_text
+
+Notify = Callable[[str], None]
+Bar = Callable[[int, int], None]
+Failures = list[tuple[Job, str]]
+#: Seconds between looks at running processes.
+POLL = 0.2
+#: Jobs at a time on a CPU where nobody says how many: each holds the faces and torch in memory.
+MOST = 4
+_EPOCH = re.compile(r" epoch (\d+)/\d+: ")
+
+
+def places(count: int) -> int:
+    """How many jobs to run at a time where nobody says it.
+
+    One per GPU; without one, a job for each thread that this process may use (`OMP_NUM_THREADS`), at most `MOST`:
+    trainings of small faces do more work with a thread each than one after another with all of them.
+
+    Args:
+        count: of the jobs.
+    """
+    import torch
+
+    return len(gpus()) or max(1, min(count, torch.get_num_threads(), MOST))
+
+
+def gpus() -> list[str]:
+    """GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    import torch
+
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return visible.split(",")[:count] if visible else [str(index) for index in range(count)]
+
+
+@dataclass
+class _Process:
+    """A job at work.
+
+    Attributes:
+        job: what is done.
+        slot: its place among those side by side.
+        attempt: how often it was tried before.
+        handle: of the process.
+        heard: bytes of its log that were passed on.
+    """
+
+    job: Job
+    slot: int
+    attempt: int
+    handle: subprocess.Popen[bytes]
+    heard: int
+
+    def news(self) -> list[str]:
+        """Whole lines about the training that came to its log since; what Python and libraries say stays there."""
+        with _log(self.job).open("rb") as log:
+            log.seek(self.heard)
+            text = log.read()
+        text = text[: text.rfind(b"\n") + 1]
+        self.heard += len(text)
+        about = f"{self.job.arm.name} seed {self.job.seed}"
+        return [line for line in text.decode(errors="replace").splitlines() if about in line]
+
+
+def run_side_by_side(
+    jobs: Sequence[Job], workers: int, retries: int, notify: Notify, bar: Bar | None = None
+) -> Failures:
+    """One process a job, at most `workers` at a time, each with its GPU and its share of the threads.
+
+    Args:
+        jobs: prepared.
+        workers: at a time.
+        retries: how often a job that died is tried again.
+        notify: receives what the jobs say, and which have begun and finished.
+        bar: called with epochs done and in all.
+
+    Returns:
+        Jobs that failed for good, with the reason.
+    """
+    waiting, running, failed = [(job, 0) for job in jobs], list[_Process](), Failures()
+    slots, done, epochs = list(range(workers)), 0, _Epochs(jobs, bar)
+    try:
+        while waiting or running:
+            while waiting and slots:
+                job, attempt = waiting.pop(0)
+                running.append(_start(job, slots.pop(0), attempt, workers))
+                notify(f"{job}: started")
+            time.sleep(POLL)
+            ended = [process for process in running if process.handle.poll() is not None]
+            for process in running:
+                for line in process.news():
+                    notify(line)
+                    epochs.hear(process.job, line)
+            for process in ended:
+                running.remove(process)
+                slots.append(process.slot)
+                if process.handle.returncode == 0:
+                    done += 1
+                    notify(f"{process.job}: finished, {done} of {len(jobs)}")
+                    epochs.finish(process.job)
+                    continue
+                reason = _reason(process)
+                if process.attempt < retries:
+                    notify(f"{process.job} failed ({reason}); trying again")
+                    waiting.insert(0, (process.job, process.attempt + 1))
+                else:
+                    failed.append((process.job, reason))
+                    epochs.finish(process.job)
+    finally:
+        for process in running:
+            process.handle.kill()
+            process.handle.wait()
+    return failed
+
+
+class _Epochs:
+    """Counts epochs of all jobs for a bar; a job that stops early has done all of its own."""
+
+    def __init__(self, jobs: Sequence[Job], bar: Bar | None) -> None:
+        self.length = {
+            str(job): (job.config.train if job.task == "classify" else job.config.detect).epochs for job in jobs
+        }
+        self.done, self.bar = Counter[str](), bar
+        self._show()
+
+    def hear(self, job: Job, line: str) -> None:
+        """Note the epoch that a line tells of."""
+        if found := _EPOCH.search(line):
+            self.done[str(job)] = int(found[1])
+            self._show()
+
+    def finish(self, job: Job) -> None:
+        """Nothing more is to come of a job."""
+        self.done[str(job)] = self.length[str(job)]
+        self._show()
+
+    def _show(self) -> None:
+        if self.bar:
+            self.bar(self.done.total(), sum(self.length.values()))
+
+
+def _log(job: Job) -> Path:
+    return job.folder / "job.log"
+
+
+def _start(job: Job, slot: int, attempt: int, workers: int) -> _Process:
+    import torch
+
+    request, devices = job.folder / "request.json", gpus()
+    write_text(request, job.to_json())
+    threads = str(max(1, torch.get_num_threads() // workers))
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    if devices:
+        environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
+    with _log(job).open("ab") as log:
+        command = [sys.executable, "-m", "maskbench.stages.jobs", str(request)]
+        handle = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        return _Process(job, slot, attempt, handle, log.tell())
+
+
+def _reason(process: _Process) -> str:
+    """Why a process ended, in a line: a signal, or the last line it wrote."""
+    if process.handle.returncode < 0:
+        return f"killed by signal {-process.handle.returncode}"
+    lines = _log(process.job).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"exit code {process.handle.returncode}"
