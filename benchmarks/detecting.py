@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torchvision.ops import box_iou
 
 from maskbench.config import make_config
 from maskbench.data.images import decode_rgb
@@ -27,6 +28,9 @@ from maskbench.inference.runtime import load_exported
 from maskbench.models.detectors import build_detector
 from maskbench.models.execution import resolve_execution
 from maskbench.training.checkpoint import load_detector_checkpoint
+
+#: Boxes that are compared between systems have at least this score in eager float32.
+SURE = 0.3
 
 
 def main() -> None:
@@ -50,6 +54,7 @@ def main() -> None:
             print(f"{form}: largest difference {export_detector(model.cpu(), record, path, form):.1e}")
             systems[form] = TorchDetector(*load_exported(path))
         compare(systems, images, options.rounds)
+        agree(systems, images)
 
 
 def untrained() -> tuple[torch.nn.Module, dict[str, Any]]:
@@ -88,6 +93,29 @@ def compare(systems: dict[str, TorchDetector], images: list[NDArray[np.uint8]], 
         ratios = [one / other for one, other in zip(found, rates[("eager fp32", way)], strict=True)]
         print(f"{name:12} {way:11} {statistics.median(found):6.1f} photographs/s   {statistics.median(ratios):5.2f} x"
               f" eager fp32 ({min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
+
+
+def agree(systems: dict[str, TorchDetector], images: list[NDArray[np.uint8]]) -> None:
+    """How far the boxes that each system is surest of are those of eager float32, whatever it computes in."""
+    exact = systems["eager fp32"].detect(images)
+    for name, system in systems.items():
+        same, pairs, overlap, shift = 0, 0, 1.0, 0.0
+        for reference, found in zip(exact, system.detect(images), strict=True):
+            sure = reference.scores >= SURE
+            pairs += int(sure.sum())
+            if not sure.any() or not len(found.boxes):
+                continue
+            iou = box_iou(torch.from_numpy(reference.boxes[sure]), torch.from_numpy(found.boxes)).numpy()
+            place = np.where(
+                np.array(found.labels)[None, :] == np.array(reference.labels)[sure][:, None], iou, 0.0
+            ).argmax(axis=1)
+            best = iou[np.arange(len(place)), place]
+            hit = (best >= 0.5) & (np.array(found.labels)[place] == np.array(reference.labels)[sure])
+            same += int(hit.sum())
+            overlap = min(overlap, float(best[hit].min(initial=1.0)))
+            shift = max(shift, float(np.abs(found.scores[place] - reference.scores[sure])[hit].max(initial=0.0)))
+        print(f"{name:12} {same} of {pairs} boxes of eager fp32 scored {SURE} or more; least IoU {overlap:.3f}, largest"
+              f" difference of scores {shift:.3f}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -90,9 +90,12 @@ def _export(
     size, of = sum(part.stat().st_size for part in files) / 1e6, "its float32 graph's " if int8 else ""
     facts = {
         "checkpoint": str(checkpoint), "kind": kind, "format": form, "int8": int8, "files": [str(p) for p in files],
-        "megabytes": size, "largest_difference": written.difference, "measured": written.measured,
+        "megabytes": size, "largest_difference": written.difference, "largest_difference_as_run": written.as_run,
+        "measured": written.measured,
     }  # fmt: skip
     lines = [f"{written.path}: {size:.1f} MB; {of}largest difference from PyTorch {written.difference:.1e}"]
+    if written.as_run is not None:
+        lines.append(f"in the precision that OpenVINO chooses on this machine: {written.as_run:.1e}")
     return facts, lines + ([] if written.measured is None else [_loss(written.measured)])
 
 

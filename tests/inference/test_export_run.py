@@ -68,6 +68,14 @@ def test_the_file_is_smaller_and_answers_what_was_saved(checkpoint: Path, int8: 
     assert found == pytest.approx(own[[f"prob_{name}" for name in CLASSES]].to_numpy(), abs=1e-6)
 
 
+def test_what_openvino_chooses_is_compared_too(checkpoint: Path, tmp_path: Path) -> None:
+    written = export_file(checkpoint, CLASSIFIER, Wish("openvino", out=tmp_path / "net.xml"), print, silent)
+    assert written.as_run is not None
+    assert 0 < written.difference <= written.as_run < 0.2  # coarser only where the processor has bfloat16
+    exchange = export_file(checkpoint, CLASSIFIER, Wish("onnx", out=tmp_path / "net.onnx"), print, silent)
+    assert exchange.as_run is None
+
+
 def test_ranges_come_from_training_faces_and_losses_from_validation(checkpoint: Path) -> None:
     context = run_of(checkpoint, CLASSIFIER, print, silent)
     assert context is not None

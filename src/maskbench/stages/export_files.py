@@ -15,7 +15,7 @@ from torch import nn
 from maskbench import schemas
 from maskbench.config import ConfigError
 from maskbench.evaluation.confusion import class_ratios, confusion_counts, macro_mean
-from maskbench.inference.export import export_plan
+from maskbench.inference.export import export_plan, largest_difference
 from maskbench.inference.export_graphs import EXACT, Plan, classifier_plan, detector_plan
 from maskbench.inference.export_int8 import calibration_batches, check_int8, export_int8
 from maskbench.inference.runtime import SUFFIXES, Format, load_exported
@@ -57,11 +57,13 @@ class Written:
         path: the file.
         difference: the largest of its float32 graph's answers from PyTorch's.
         measured: of an int8 file, what it loses.
+        as_run: the same difference in the precision that OpenVINO chooses on this machine; None: of another format.
     """
 
     path: Path
     difference: float
     measured: dict[str, Any] | None = None
+    as_run: float | None = None
 
 
 def export_file(checkpoint: Path, kind: str, wish: Wish, notify: data.Notify, progress: data.Progress) -> Written:
@@ -98,7 +100,7 @@ def _export_classifier(
     model, record = load_checkpoint(checkpoint)
     sha256 = sha256_file(checkpoint)
     if not wish.int8:
-        return Written(target, export_plan(classifier_plan(model, record), record, target, wish.form, sha256=sha256))
+        return _in_float32(classifier_plan(model, record), record, target, wish.form, sha256)
     faces = faces_for(checkpoint, record, context, wish.data, progress)
     plan = classifier_plan(model, record, faces.views)
     found: dict[str, NDArray[np.float32]] = {}
@@ -113,6 +115,12 @@ def _export_classifier(
     write_json(_beside(target, ".json"), measured)
     _write_predictions(_beside(target, ".predictions.csv"), found, faces, record, wish.form)
     return Written(target, difference, measured)
+
+
+def _in_float32(plan: Plan, record: dict[str, Any], target: Path, form: Format, sha256: str) -> Written:
+    difference = export_plan(plan, record, target, form, sha256=sha256)
+    as_run = largest_difference(plan, target, exact=False) if form == "openvino" else None
+    return Written(target, difference, as_run=as_run)
 
 
 def faces_for(
@@ -191,7 +199,7 @@ def _export_detector(
     model, record = load_detector_checkpoint(checkpoint)
     plan, sha256 = detector_plan(model), sha256_file(checkpoint)
     if not wish.int8:
-        return Written(target, export_plan(plan, record, target, wish.form, sha256=sha256))
+        return _in_float32(plan, record, target, wish.form, sha256)
     if wish.data is not None or context is None:
         raise ConfigError(
             f"{checkpoint}: a detector in int8 is calibrated and measured on the photographs of its run: export it "
