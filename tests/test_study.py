@@ -83,7 +83,7 @@ def test_question_3_is_answered_and_what_it_rests_on_is_there(finished: tuple[Pa
     folder = results / "explain"
     answers = read_json(folder / "answers.json")
     text = html.unescape((results / "report.html").read_text(encoding="utf-8"))
-    assert answers["question3"]["answer"] in text
+    assert answers["question3"]["answer"] in text and answers["decisions"] in text
     for anchor in ("question-3", "explanations", "representations", "failures"):
         assert f'id="{anchor}"' in text
     summary = pd.read_parquet(folder / "faithfulness_summary.parquet")

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from maskbench.comparison.faithfulness import faithfulness_sentences, faithfulness_summary
+from maskbench.comparison.faithfulness import decisions_sentence, faithfulness_sentences, faithfulness_summary
 from maskbench.explain import faithfulness
 from maskbench.explain.cam import BASELINES, METHODS
 from maskbench.explain.faithfulness import (
@@ -265,6 +265,26 @@ def test_less_is_better_where_less_is_better() -> None:
     told = faithfulness_sentences(summary)[0]
     assert "B says more than a random map and than a blob" in told
     assert "C more than a random map, not more than the blob" in told
+
+
+def test_only_maps_that_pass_every_check_speak_of_decisions() -> None:
+    images = [f"i{k}" for k in range(20)]
+    noise = np.random.default_rng(0).normal(0, 0.02, (5, 20))
+    labels = {"good": "Good", "fixed": "Fixed", "blob": "Blob-like", "random": "random", "centre": "centre"}
+    levels = {  # deletion, insertion, likeness to the map of a network that learned nothing
+        "good": (0.1, 0.9, 0.1), "fixed": (0.1, 0.9, 0.9), "blob": (0.3, 0.7, 0.1),
+        "random": (0.5, 0.5, 1.0), "centre": (0.3, 0.7, 1.0),
+    }  # fmt: skip
+    measures = ("deletion", "insertion", "similarity_random")
+    table = pd.concat(
+        [rows(name, list(levels[name][place] + noise[row]), images, measure)
+         for row, name in enumerate(labels) for place, measure in enumerate(measures)]
+    )  # fmt: skip
+    told = decisions_sentence(faithfulness_summary(table, labels, list(BASELINES), resamples=200))
+    assert "of 3 methods, Good in hand told more" in told
+    table = table[table["method"] != "good"]
+    told = decisions_sentence(faithfulness_summary(table, labels, list(BASELINES), resamples=200))
+    assert "of 2 methods, no method in hand told more" in told
 
 
 def test_a_measure_that_nothing_can_be_said_of_keeps_its_reason() -> None:

@@ -21,6 +21,8 @@ LOWER_IS_BETTER = frozenset({"deletion", "similarity_random"})
 UNCHANGED = 0.5
 UNTRAINED = "similarity_random"
 RANDOM, CENTRE = "random", "centre"
+#: Measures of how much the model's answer rests on what a map marks.
+FAITHFUL = ("deletion", "insertion")
 #: How figures and tables call the measures, in their order.
 MEASURES = {
     "deletion": "deletion area (less is better)",
@@ -182,9 +184,31 @@ def faithfulness_sentences(summary: pd.DataFrame) -> tuple[str, ...]:
     return (*sentences, _randomisation(methods[methods["measure"] == UNTRAINED]))
 
 
+def decisions_sentence(summary: pd.DataFrame) -> str:
+    """Question 3 about decisions: which maps can be taken as what a model decides by.
+
+    Those that beat both null maps by deletion and by insertion, and that change with the weights.
+
+    Args:
+        summary: of `faithfulness_summary`.
+    """
+    methods = summary[~summary["baseline"]]
+    told = []
+    for arm, part in methods.groupby("arm", sort=False):
+        passing = set(part.loc[(part["measure"] == UNTRAINED) & (part["check"] == "passes"), "method"])
+        beyond = part[part["measure"].isin(FAITHFUL)].groupby("method", sort=False)
+        names = [str(rows["label"].iloc[0]) for name, rows in beyond if rows["better"].all() and name in passing]
+        told.append(f"{_listed(names) or 'no method'} in {arm}")
+    return (
+        f"To understand decisions: of {methods['method'].nunique()} methods, {_listed(told)} told more of what the "
+        "model uses than a blob in the middle of every face and changed when the weights were drawn anew; any other "
+        "map is no evidence of what a decision rests on."
+    )
+
+
 def _more_than_nothing(part: pd.DataFrame, arm: str) -> str:
     """Which methods beat which null maps by deletion and by insertion."""
-    asked = part[part["measure"].isin(["deletion", "insertion"])]
+    asked = part[part["measure"].isin(FAITHFUL)]
     both, random_only = [], []
     for _, group in asked.groupby("method", sort=False):
         over_random = [

@@ -37,7 +37,7 @@ def question3(folder: Path, classes: Sequence[str], arms: Sequence[str]) -> Ques
     answers = read_json(folder / "answers.json")
     words = answers["question3"]
     return Question(
-        "question-3", TITLE, (words["answer"],), tuple(words["evidence"]), words["would_change"],
+        "question-3", TITLE, (words["answer"], answers["decisions"]), tuple(words["evidence"]), words["would_change"],
         (
             _mistakes(folder),
             _explanations(folder, answers),

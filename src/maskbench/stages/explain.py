@@ -75,7 +75,7 @@ def true_masks(context: Context) -> dict[str, list[list[float]]] | None:
 
 def _trust(context: Context, looks: Sequence[Look], answers: dict[str, Any]) -> Tables:
     """How far maps can be trusted."""
-    from maskbench.comparison.faithfulness import faithfulness_sentences, faithfulness_summary
+    from maskbench.comparison.faithfulness import decisions_sentence, faithfulness_sentences, faithfulness_summary
     from maskbench.explain.cam import BASELINES, METHODS
 
     table = pd.concat([look.faithfulness.table for look in looks], ignore_index=True)
@@ -85,6 +85,7 @@ def _trust(context: Context, looks: Sequence[Look], answers: dict[str, Any]) -> 
         table, labels, list(BASELINES), resamples=context.config.explain.resamples, seed=context.config.split.seed
     )
     answers["faithfulness"] = list(faithfulness_sentences(summary))
+    answers["decisions"] = decisions_sentence(summary)
     return {
         "faithfulness": (table, FAITHFULNESS),
         "faithfulness_curves": (curves, FAITHFULNESS_CURVES),
