@@ -68,7 +68,7 @@ def examine(progress: Callable[[int, int], None] | None = None) -> list[Finding]
     """
     looks: list[tuple[str, str, Callable[[], list[Finding]]]] = [("versions", "packages", _versions)]
     looks += [("versions", f"import {name}", partial(_importable, name)) for name in _IMPORTED]
-    looks += [("devices", "devices", _devices), ("weights", "bundled", _bundled), ("weights", "imagenet", _imagenet),
+    looks += [("devices", "devices", devices), ("weights", "bundled", _bundled), ("weights", "imagenet", _imagenet),
               ("data", "kaggle", _datasets), ("cache", "folder", _cache)]  # fmt: skip
     found: list[Finding] = []
     for done, (area, name, look) in enumerate(looks, start=1):
@@ -137,7 +137,8 @@ def _importable(name: str) -> list[Finding]:
     return []
 
 
-def _devices() -> list[Finding]:
+def devices() -> list[Finding]:
+    """Processors that networks can be computed on, and what a training takes."""
     import torch
 
     from maskbench.config import TrainConfig

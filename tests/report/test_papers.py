@@ -23,7 +23,7 @@ from maskbench.report.markdown import escaped, markdown_grid, render_markdown
 from maskbench.report.model_card import model_card
 from maskbench.report.pictures import embedded, read_pictures
 from maskbench.report.questions import Block, Part, Question
-from maskbench.report.sections import save_section
+from maskbench.report.sections import save_sections
 from tests.report.study_on_disk import (
     ARMS,
     evaluation_tables,
@@ -173,9 +173,9 @@ def test_figures_over_several_runs_are_means_and_no_longer_of_one_seed(study):
 
 
 def test_a_figure_that_moves_to_another_section_stays(tmp_path):
-    save_section(tmp_path, "old", [line_drawing("one"), line_drawing("two"), line_drawing("gone")], dpi=50)
-    save_section(tmp_path, "new", [line_drawing("two")], dpi=50)
-    save_section(tmp_path, "old", [line_drawing("one")], dpi=50)
+    save_sections(tmp_path, {"old": [line_drawing("one"), line_drawing("two"), line_drawing("gone")]}, dpi=50)
+    save_sections(tmp_path, {"new": [line_drawing("two")]}, dpi=50)
+    save_sections(tmp_path, {"old": [line_drawing("one")]}, dpi=50)
     assert {path.name for path in tmp_path.glob("*.png")} == {"one.png", "two.png"}
     assert [(picture.name, picture.section) for picture in read_pictures(tmp_path)] == [("two", "new"), ("one", "old")]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +66,7 @@ def draw_eda(
     Returns:
         The files.
     """
-    return save_section(plots, "eda", _eda_drawings(results, classes, crop_of), dpi=dpi, progress=progress)
+    return save_sections(plots, {"eda": _eda_drawings(results, classes, crop_of)}, dpi=dpi, progress=progress)
 
 
 def _eda_drawings(results: Path, classes: Sequence[str], crop_of: Callable[[str], Pixels]) -> list[Drawing]:
@@ -130,10 +130,7 @@ def draw_results(
         drawn[DETECTOR_TRAINING] = detector_training_drawings(results / "detect-train", arms)
         drawn[DETECTION] = found
         drawn[DETECTION_FACTORS] = detection_factor_drawings(results / "detect-factors", arms)
-    written = []
-    for section, drawings in drawn.items():
-        written += save_section(plots, section, drawings, dpi=dpi, progress=progress)
-    return written
+    return save_sections(plots, drawn, dpi=dpi, progress=progress)
 
 
 def _of_classification(
@@ -166,34 +163,36 @@ def _training_drawings(
     return training_figures(epochs, steps, table("gradients", schemas.GRADIENTS), classes, arms, best)
 
 
-def save_section(
-    plots: Path, section: str, drawings: Sequence[Drawing], *, dpi: int, progress: Progress | None = None
+def save_sections(
+    plots: Path, drawn: Mapping[str, Sequence[Drawing]], *, dpi: int, progress: Progress | None = None
 ) -> list[Path]:
-    """Save a section's figures and their list, `SECTION.json`; its earlier figures go.
+    """Save the figures of sections, and each section's list, `SECTION.json`; its earlier figures go.
 
     Args:
         plots: the run's folder of figures.
-        section: `eda`, `training` or `evaluation`.
-        drawings: in the order of the report.
+        drawn: by section (`eda`, `training`, `evaluation`, …), in the order of the report.
         dpi: of the PNG files.
         progress: called with figures done and in all.
 
     Returns:
         The files.
     """
-    listing = plots / f"{section}.json"
-    names = {drawing.name for drawing in drawings}
-    for other in plots.glob("*.json"):  # a figure may have moved to another section
-        names |= {entry["name"] for entry in read_json(other)} if other != listing else set()
-    for old in read_json(listing) if listing.is_file() else []:
-        if old["name"] not in names:
-            for suffix in (".png", ".svg"):
-                (plots / f"{old['name']}{suffix}").unlink(missing_ok=True)
-    written = save_drawings(drawings, plots, dpi, progress)
-    write_json(
-        listing, [{"name": d.name, "title": d.title, "caption": d.caption, "section": section} for d in drawings]
-    )
-    return [*written, listing]
+    written = save_drawings([drawing for part in drawn.values() for drawing in part], plots, dpi, progress)
+    for section, drawings in drawn.items():
+        listing = plots / f"{section}.json"
+        earlier = read_json(listing) if listing.is_file() else []
+        write_json(
+            listing, [{"name": d.name, "title": d.title, "caption": d.caption, "section": section} for d in drawings]
+        )
+        # A figure may have moved to another section.
+        kept = {entry["name"] for other in plots.glob("*.json") for entry in read_json(other)}
+        kept |= {drawing.name for part in drawn.values() for drawing in part}
+        for old in earlier:
+            if old["name"] not in kept:
+                for suffix in (".png", ".svg"):
+                    (plots / f"{old['name']}{suffix}").unlink(missing_ok=True)
+        written.append(listing)
+    return written
 
 
 def _run(results: Path, arm: str, seed: int) -> Path:

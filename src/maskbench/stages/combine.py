@@ -19,7 +19,7 @@ from maskbench.report.comparing import comparison_drawings, experiment_drawings
 from maskbench.report.pictures import read_pictures
 from maskbench.report.question1 import question1
 from maskbench.report.question2 import question2
-from maskbench.report.sections import save_section
+from maskbench.report.sections import save_sections
 from maskbench.rundir import RunDir, RunError
 from maskbench.schemas import read_table, write_table
 from maskbench.schemas.convergence import LABEL_WORTH, LEARNING_CURVES, REGIMES
@@ -186,6 +186,4 @@ def _draw(sources: Sequence[Source], folders: RunDir, config: Config, progress: 
     arms, classes = _arms(sources), sources[0].classes
     drawn = comparison_drawings(folders.stage("compare"), epochs, classes, arms)
     drawn |= experiment_drawings(folders.results, arms)
-    for section, drawings in drawn.items():
-        show = progress(f"figures of {section}")
-        save_section(folders.plots, section, drawings, dpi=config.report.dpi, progress=show)
+    save_sections(folders.plots, drawn, dpi=config.report.dpi, progress=progress("figures"))
