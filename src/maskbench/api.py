@@ -100,6 +100,8 @@ def load_dataset(
     context = Context(
         chosen, folders, notify or _silent, progress or _no_bars, progress is not None, engine or Engine()
     )
+    if context.engine.follows:
+        return Study(context, command)  # the machine that does the study looks after its files
     if overwrite or not folders.manifest("audit"):
         dataset_root(context)  # a dataset that is not there must not leave a run's folder behind
     if overwrite and folders.results.exists():

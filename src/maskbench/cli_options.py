@@ -133,6 +133,14 @@ EngineName = Annotated[
 Workers = Annotated[
     int, typer.Option("--workers", "-j", min=0, help="trainings side by side; 0: one per GPU, or CPU thread (up to 4)")
 ]
+Devices = Annotated[
+    int, typer.Option("--devices", min=1, help="GPUs that train one model together (without a GPU: processes)")
+]
+Nodes = Annotated[
+    int,
+    typer.Option("--num-nodes", min=1, help="machines that train one model together; run the same command on each, "
+                                            "with MASTER_ADDR, MASTER_PORT, NODE_RANK set"),
+]  # fmt: skip
 Address = Annotated[str, typer.Option("--address", help="of a running Ray cluster; empty: start one here")]
 Base = Annotated[Path, typer.Option("--out", "-o", help="folder in which results/ and plots/ are kept")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="delete the run of this name and start again")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +15,10 @@ from maskbench.cli_options import (
     ConfigFile,
     Data,
     Debug,
+    Devices,
     Directory,
     EngineName,
+    Nodes,
     Overwrite,
     Preset,
     RunName,
@@ -61,6 +64,8 @@ def bring(study: Study, stage: str, as_json: bool, *, needs: bool) -> None:
         if as_json:
             _print_stage(study, "audit")  # the findings are the answer
         raise
+    if study.context.engine.follows:
+        return
     if as_json:
         _print_stage(study, stage)
     else:
@@ -102,7 +107,8 @@ def register(app: typer.Typer) -> None:
     _on_dataset(app, "split", "Divide faces into train, val and test without leakage.",
                 "maskbench split photographs/ -n mine", "maskbench split -n mine -s split.strategy=kfold")  # fmt: skip
     _on_run(app, "train", "Train every arm of a run whose split is there.",
-            "maskbench train -n mine", "maskbench train -n mine --workers 2")  # fmt: skip
+            "maskbench train -n mine", "maskbench train -n mine --workers 2",
+            "maskbench train -n mine --devices 4")  # fmt: skip
     _on_run(app, "evaluate", "Measure a run's trained arms on the test split.",
             "maskbench evaluate -n mine", "maskbench evaluate -n mine --json | jq '.tables.intervals'")  # fmt: skip
     _on_run(app, "factors", "Set a run's errors against the properties of the test faces.",
@@ -129,8 +135,9 @@ def _register_run(app: typer.Typer) -> None:
     def run(
         data: Data = None, name: RunName = None, preset: Preset = None, config: ConfigFile = None,
         weights: Weights = None, seeds: Seeds = None, setting: Settings = None, task: Task = "classify",
-        engine: EngineName = "local", workers: Workers = 0, address: Address = "", out: Base = Path(),
-        overwrite: Overwrite = False, as_json: AsJson = False, debug: Debug = False,
+        engine: EngineName = "local", workers: Workers = 0, devices: Devices = 1, num_nodes: Nodes = 1,
+        address: Address = "", out: Base = Path(), overwrite: Overwrite = False, as_json: AsJson = False,
+        debug: Debug = False,
     ) -> None:  # fmt: skip
         """Run the whole study; skips what is complete, continues what was interrupted."""
         from maskbench import api
@@ -139,9 +146,12 @@ def _register_run(app: typer.Typer) -> None:
         with messages_to_stderr(as_json):
             study = open_study(
                 data=data, name=name, preset=preset, config_file=config, weights=weights, seeds=seeds,
-                settings=setting, out=out, overwrite=overwrite, engine=_engine(engine, workers, address),
+                settings=setting, out=out, overwrite=overwrite,
+                engine=_engine(engine, workers, address, devices, num_nodes),
             )  # fmt: skip
             api.run(study, task)
+        if study.context.engine.follows:
+            return
         if as_json:
             print_json(study_json(study, stages_of(task)))
         else:
@@ -170,19 +180,25 @@ def _on_run(app: typer.Typer, stage: str, summary: str, *shown: str) -> None:
     def command(
         name: RunName = None, data: Data = None, preset: Preset = None, config: ConfigFile = None,
         weights: Weights = None, setting: Settings = None, engine: EngineName = "local", workers: Workers = 0,
-        address: Address = "", out: Base = Path(), as_json: AsJson = False, debug: Debug = False,
+        devices: Devices = 1, num_nodes: Nodes = 1, address: Address = "", out: Base = Path(),
+        as_json: AsJson = False, debug: Debug = False,
     ) -> None:  # fmt: skip
         with messages_to_stderr(as_json):
             study = open_study(data=data, name=name, preset=preset, config_file=config, weights=weights,
                                settings=setting, out=out, existing=True,
-                               engine=_engine(engine, workers, address))  # fmt: skip
+                               engine=_engine(engine, workers, address, devices, num_nodes))  # fmt: skip
         bring(study, stage, as_json, needs=False)
 
 
-def _engine(name: Literal["local", "ray"], workers: int, address: str) -> Engine:
+def _engine(name: Literal["local", "ray"], workers: int, address: str, devices: int, nodes: int) -> Engine:
     from maskbench.config import ConfigError
     from maskbench.stages.context import Engine
 
     if address and name != "ray":
         raise ConfigError("--address is for --engine ray")
-    return Engine(name, workers, address)
+    if nodes == 1:
+        return Engine(name, workers, address, devices=devices)
+    number, host, port = (os.environ.get(key, "") for key in ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT"))
+    if not (number.isdigit() and host and port):
+        return Engine(name, workers, address, devices=devices, nodes=nodes)  # refused, with what is missing
+    return Engine(name, workers, address, devices=devices, nodes=nodes, node=int(number), meeting=f"{host}:{port}")

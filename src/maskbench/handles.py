@@ -272,16 +272,22 @@ class Study:
             ConfigError: an arm, the weights or an explanation method are not known.
             AuditFailedError: the dataset has an error that stops a study.
         """
-        from maskbench.stages.context import check_explanations, check_inputs
+        from maskbench.stages.context import check_engine, check_explanations, check_inputs
+        from maskbench.stages.nodes import follow, leading
         from maskbench.study import used_sections
 
         config, folders, device = self.config, self.context.folders, ""
+        engine = self.context.engine
+        check_engine(self.context, stages)
+        if engine.follows:
+            follow(engine, self.context.notify)
+            return
         if {"train", "detect-train"} & set(stages):
             check_inputs(self.context)
             device = _device(config, stages)
         if "explain" in stages:
             check_explanations(self.context)
-        with folders.lock():
+        with leading(engine), folders.lock():
             folders.claim(config, used_sections(folders))
             folders.record_command(self.command or call, device)
             run_stages(stages, self.context)

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from maskbench.data.datamodule import EpochBatchSampler, FaceDataModule
+from maskbench.data.shares import Share
 
 
 def module(seed: int = 0, **options) -> FaceDataModule:
@@ -38,10 +39,26 @@ def test_a_last_batch_of_one_is_left_out(count: int, expected: int) -> None:
     assert min(map(len, batches)) > 1
 
 
-def test_two_processes_share_each_batch() -> None:
-    whole = list(EpochBatchSampler(22, 6, seed=4))
-    parts = [list(EpochBatchSampler(22, 6, seed=4, rank=rank, world=2)) for rank in (0, 1)]
-    assert [sorted(a + b) for a, b in zip(*parts, strict=True)] == [sorted(batch) for batch in whole]
+def test_processes_share_each_batch_and_know_the_whole() -> None:
+    data = module()
+    whole = [data.faces("train")[batch] for batch in EpochBatchSampler(28, 8, seed=4, world=3)]
+    parts = [data.faces("train", Share(rank, 3)) for rank in range(3)]
+    assert [len(batch.rows) for batch in whole] == [8, 8, 8, 4]
+    for batch, drawn in zip(whole, EpochBatchSampler(28, 8, seed=4, world=3), strict=True):
+        shares = [part[drawn] for part in parts]
+        assert sorted(torch.cat([share.rows for share in shares]).tolist()) == sorted(batch.rows.tolist())
+        for rank, share in enumerate(shares):
+            assert torch.equal(share.canvases, batch.canvases[rank::3])
+            assert torch.equal(share.all_targets, batch.targets) and torch.equal(share.all_rows, batch.rows)
+        # Means over shares, weighted by size and `weight`, make the mean over the batch: a third of 8 is 3, 3, 2.
+        assert sum(len(s.rows) * s.share.weight(len(batch.rows)) for s in shares) == pytest.approx(len(batch.rows))
+
+
+def test_validation_faces_are_dealt_once_and_in_step() -> None:
+    data = module()  # eight validation faces in batches of five and three
+    parts = [[batch.rows.tolist() for batch in data.ordered_dataloader("val", Share(rank, 3))] for rank in range(3)]
+    assert [len(part) for part in parts] == [1, 1, 1] and parts[2] == [[]]
+    assert [row for part in parts for rows in part for row in rows] == data.rows["val"].tolist()
 
 
 def test_balanced_sampling_evens_out_classes() -> None:

@@ -3,6 +3,7 @@ import torch
 from torchvision.transforms.v2 import functional as TF
 
 from maskbench.config import AugmentConfig
+from maskbench.data.shares import Share
 from maskbench.data.transforms import Preprocess, affine_matrices, augment
 from maskbench.seeding import generator
 
@@ -84,3 +85,12 @@ def test_erasing_replaces_a_rectangle_by_the_mean(canvases: torch.Tensor) -> Non
         assert mask.sum() >= 0.98 * area  # a filled rectangle (a pixel may equal the mean)
         inside = image[:, mask]
         torch.testing.assert_close(inside, original.mean(dim=(1, 2))[:, None].expand_as(inside), atol=1e-4, rtol=0)
+
+
+def test_an_images_augmentation_does_not_depend_on_who_shares_the_batch() -> None:
+    canvases = torch.randint(0, 256, (7, 3, 40, 40), dtype=torch.uint8, generator=generator(0))
+    config = AugmentConfig(blur=0.5, erase=0.5, rescale=0.5)
+    whole = augment(canvases, PLAIN, config, generator(9))
+    for rank in range(3):
+        own = augment(canvases[rank::3], PLAIN, config, generator(9), Share(rank, 3), 7)
+        torch.testing.assert_close(own, whole[rank::3], atol=1e-6, rtol=0)

@@ -115,6 +115,18 @@ def test_a_killed_process_is_replaced_and_results_are_those_of_one_process(
         pd.testing.assert_frame_equal(read_runs(jobs, name, schema), read_runs(in_sequence, name, schema), rtol=1e-4)
 
 
+def test_devices_train_one_model_together(folders: RunDir, in_sequence: list[Job]) -> None:
+    """A job of two processes on a CPU; how close results are is tested in tests/training/test_together.py."""
+    jobs, lines = jobs_in(folders, "together")[:1], list[str]()
+    run_jobs(jobs, Engine(devices=2), lines.append)
+    assert sum("epoch 1/1: train loss" in line for line in lines) == 1
+    assert not prepare(jobs[0])  # complete
+    fitted, alone = (read_json(found.folder / "fit.json") for found in (jobs[0], in_sequence[0]))
+    assert fitted["processes"] == 2 and fitted["batches_sha256"] == alone["batches_sha256"]
+    first, second = (read_runs([found], "steps", schemas.STEPS) for found in (in_sequence[0], jobs[0]))
+    assert first["loss"][0] == pytest.approx(second["loss"][0], rel=1e-2)  # bfloat16 where the machine has it
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds Ray's workers in /proc")
 def test_ray_gives_the_same_results_when_a_worker_is_killed(folders: RunDir, in_sequence: list[Job]) -> None:
     """A cluster of two workers on this machine; the first that trains is killed."""

@@ -12,27 +12,47 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from maskbench.data.shares import WHOLE, Share
 from maskbench.schemas import SPLITS
 from maskbench.seeding import generator
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch.
+    """One batch, or a process's share of it.
 
     Attributes:
         canvases: uint8 (B, 3, C, C).
         targets: int64 (B,), positions in the class order.
         rows: int64 (B,), positions in the faces table: what joins predictions to faces.
+        share: what part of the whole batch this is.
+        whole: the whole batch's targets and rows, int64 (W,) each; None: this is the whole batch.
     """
 
     canvases: Tensor
     targets: Tensor
     rows: Tensor
+    share: Share = WHOLE
+    whole: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def all_targets(self) -> Tensor:
+        """Of the whole batch: int64 (W,)."""
+        return self.targets if self.whole is None else self.whole[0]
+
+    @property
+    def all_rows(self) -> Tensor:
+        """Of the whole batch: int64 (W,)."""
+        return self.rows if self.whole is None else self.whole[1]
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """The same batch on `device`."""
-        return Batch(*(t.to(device, non_blocking=non_blocking) for t in (self.canvases, self.targets, self.rows)))
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
+        whole = None if self.whole is None else (move(self.whole[0]), move(self.whole[1]))
+        return Batch(move(self.canvases), move(self.targets), move(self.rows), self.share, whole)
 
 
 class FaceBatches(Dataset[Batch]):
@@ -42,17 +62,21 @@ class FaceBatches(Dataset[Batch]):
         canvases: uint8 (N, 3, C, C) of all faces.
         targets: int64 (N,).
         rows: int64 (M,), the faces of this side.
+        share: what part of each batch is handed out.
     """
 
-    def __init__(self, canvases: Tensor, targets: Tensor, rows: Tensor) -> None:
-        self.canvases, self.targets, self.rows = canvases, targets, rows
+    def __init__(self, canvases: Tensor, targets: Tensor, rows: Tensor, share: Share = WHOLE) -> None:
+        self.canvases, self.targets, self.rows, self.share = canvases, targets, rows, share
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, positions: list[int]) -> Batch:
-        rows = self.rows[torch.as_tensor(positions)]
-        return Batch(self.canvases[rows], self.targets[rows], rows)
+        rows = self.rows[torch.as_tensor(positions, dtype=torch.int64)]
+        if self.share.world == 1:
+            return Batch(self.canvases[rows], self.targets[rows], rows)
+        own = rows[self.share.places]
+        return Batch(self.canvases[own], self.targets[own], own, self.share, (self.targets[rows], rows))
 
 
 class EpochBatchSampler(Sampler[list[int]]):
@@ -66,15 +90,12 @@ class EpochBatchSampler(Sampler[list[int]]):
         batch_size: faces per batch over all processes.
         seed: the run's seed.
         weights: relative chance of each face per draw (with replacement); None: each once, shuffled.
-        rank: this process.
-        world: number of processes; each takes its share of every batch.
+        world: number of processes; each is given every batch and takes its share.
     """
 
-    def __init__(
-        self, count: int, batch_size: int, seed: int, weights: Tensor | None = None, rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, count: int, batch_size: int, seed: int, weights: Tensor | None = None, world: int = 1) -> None:
         self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.weights, self.rank, self.world = weights, rank, world
+        self.weights, self.world = weights, world
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -89,13 +110,13 @@ class EpochBatchSampler(Sampler[list[int]]):
         return torch.randperm(self.count, generator=source)
 
     def __len__(self) -> int:
-        # Batch-norm needs two faces per process: a smaller last batch is left out.
-        return self.count // self.batch_size + (self.count % self.batch_size >= 2 * self.world)
+        # Batch norm needs two faces, and every process one: a smaller last batch is left out.
+        return self.count // self.batch_size + (self.count % self.batch_size >= max(2, self.world))
 
     def __iter__(self) -> Iterator[list[int]]:
         order = self.order().tolist()
         for index in range(len(self)):
-            yield order[index * self.batch_size : (index + 1) * self.batch_size][self.rank :: self.world]
+            yield order[index * self.batch_size : (index + 1) * self.batch_size]
 
 
 class FaceDataModule(L.LightningDataModule):
@@ -143,34 +164,40 @@ class FaceDataModule(L.LightningDataModule):
         """Training faces per class, by the labels that are trained with: int64 (K,)."""
         return torch.bincount(self.training_targets[self.rows["train"]], minlength=self.num_classes)
 
-    def faces(self, side: str) -> FaceBatches:
-        """The faces of one side."""
+    @property
+    def share(self) -> Share:
+        """This process's part of every batch: all of it, unless Lightning trains in several."""
+        return Share(self.trainer.global_rank, self.trainer.world_size) if self.trainer else WHOLE
+
+    def faces(self, side: str, share: Share = WHOLE) -> FaceBatches:
+        """The faces of one side, in batches of which `share` is handed out."""
         targets = self.training_targets if side == "train" else self.targets
-        return FaceBatches(self.canvases, targets, self.rows[side])
+        return FaceBatches(self.canvases, targets, self.rows[side], share)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training batches; Lightning tells the sampler each epoch's number."""
-        faces = self.faces("train")
+        share = self.share
+        faces = self.faces("train", share)
         weights = None
         if self.balanced:
             weights = 1.0 / self.class_counts().clamp(min=1)[self.training_targets[faces.rows]].double()
-        world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        sampler = EpochBatchSampler(len(faces), self.batch_size, self.seed, weights, rank, world)
-        return _loader(faces, sampler)
+        return _loader(faces, EpochBatchSampler(len(faces), self.batch_size, self.seed, weights, share.world))
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation batches in table order."""
-        return self.ordered_dataloader("val")
+        """Validation batches in table order; of several processes, each takes whole batches in turn."""
+        return self.ordered_dataloader("val", self.share)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move a batch; Lightning does not look into dataclasses of its own accord."""
         return batch.to(device, non_blocking=True)
 
-    def ordered_dataloader(self, side: str) -> DataLoader[Batch]:
-        """Batches of one side in table order."""
+    def ordered_dataloader(self, side: str, share: Share = WHOLE) -> DataLoader[Batch]:
+        """Batches of one side in table order; of several processes, each takes every `world`-th."""
         faces = self.faces(side)
         starts = range(0, len(faces), self.eval_batch_size)
-        return _loader(faces, [list(range(s, min(s + self.eval_batch_size, len(faces)))) for s in starts])
+        batches: list[list[int]] = [list(range(s, min(s + self.eval_batch_size, len(faces)))) for s in starts]
+        batches += [[]] * (-len(batches) % share.world)  # processes keep in step: the last round may hold empty ones
+        return _loader(faces, batches[share.places])
 
 
 def _loader(faces: FaceBatches, batches: Sampler[list[int]] | list[list[int]]) -> DataLoader[Batch]:

@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional as F
 
 from maskbench.config.detection import DetectAugmentConfig, DetectConfig
 from maskbench.data.photographs import Photographs
+from maskbench.data.shares import WHOLE, Share
 from maskbench.seeding import derive_seed, generator
 
 #: A box this small on a side, px of the view, teaches nothing and makes losses degenerate.
@@ -36,12 +37,14 @@ class DetectionBatch:
         boxes: B tensors (F, 4) float32 `x0 y0 x1 y1`, px of the view.
         labels: B tensors (F,) int64.
         rows: int64 (B,), the photographs' positions.
+        all_rows: int64 (W,), those of the whole batch, of which this may be a process's share.
     """
 
     images: Tensor
     boxes: tuple[Tensor, ...]
     labels: tuple[Tensor, ...]
     rows: Tensor
+    all_rows: Tensor
 
     def to(self, device: torch.device, non_blocking: bool = False) -> DetectionBatch:
         """The same batch on `device`."""
@@ -50,8 +53,9 @@ class DetectionBatch:
             return tensor.to(device, non_blocking=non_blocking)
 
         return DetectionBatch(
-            move(self.images), tuple(map(move, self.boxes)), tuple(map(move, self.labels)), move(self.rows)
-        )
+            move(self.images), tuple(map(move, self.boxes)), tuple(map(move, self.labels)), move(self.rows),
+            move(self.all_rows),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,15 +74,16 @@ class Views(Dataset[DetectionBatch]):
         photographs: to cut from.
         base: longer side of a photograph at scale 1, px.
         augment: what may be drawn.
+        share: what part of each batch is handed out.
     """
 
-    def __init__(self, photographs: Photographs, base: int, augment: DetectAugmentConfig) -> None:
-        self.photographs, self.base, self.augment = photographs, base, augment
+    def __init__(self, photographs: Photographs, base: int, augment: DetectAugmentConfig, share: Share = WHOLE) -> None:
+        self.photographs, self.base, self.augment, self.share = photographs, base, augment, share
 
     def __getitem__(self, draws: list[Draw]) -> DetectionBatch:
-        views = [self.view(draw) for draw in draws]
-        images, boxes, labels = zip(*views, strict=True)
-        return DetectionBatch(torch.stack(images), boxes, labels, torch.tensor([draw.row for draw in draws]))
+        images, boxes, labels = zip(*(self.view(draw) for draw in draws[self.share.places]), strict=True)
+        rows = torch.tensor([draw.row for draw in draws])
+        return DetectionBatch(torch.stack(images), boxes, labels, rows[self.share.places], rows)
 
     def view(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
         """One view: see `augmented_view`."""
@@ -174,10 +179,11 @@ class EpochDraws(Sampler[list[Draw]]):
         rows: int64 (M,), the photographs trained on.
         config: batch and crop sizes.
         seed: the run's.
+        world: number of processes; each is given every batch and takes its share.
     """
 
-    def __init__(self, rows: NDArray[np.int64], config: DetectConfig, seed: int) -> None:
-        self.rows, self.config, self.seed = rows, config, seed
+    def __init__(self, rows: NDArray[np.int64], config: DetectConfig, seed: int, world: int = 1) -> None:
+        self.rows, self.config, self.seed, self.world = rows, config, seed, world
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -185,9 +191,9 @@ class EpochDraws(Sampler[list[Draw]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        # Batch norm needs two views; a smaller last batch is left out.
+        # Batch norm needs two views, and every process one; a smaller last batch is left out.
         count, size = len(self.rows), self.config.batch_size
-        return count // size + (count % size >= 2)
+        return count // size + (count % size >= max(2, self.world))
 
     def __iter__(self) -> Iterator[list[Draw]]:
         source = generator(self.seed, "photographs", self.epoch)
@@ -200,7 +206,12 @@ class EpochDraws(Sampler[list[Draw]]):
 
 
 def training_loader(
-    photographs: Photographs, rows: NDArray[np.int64], config: DetectConfig, seed: int, workers: int
+    photographs: Photographs,
+    rows: NDArray[np.int64],
+    config: DetectConfig,
+    seed: int,
+    workers: int,
+    share: Share = WHOLE,
 ) -> DataLoader[DetectionBatch]:
     """Batches of augmented views.
 
@@ -210,8 +221,9 @@ def training_loader(
         config: protocol.
         seed: the run's.
         workers: processes that make views; 0: this one.
+        share: this process's part of each batch.
     """
-    views = Views(photographs, config.input_size, config.augment)
+    views = Views(photographs, config.input_size, config.augment, share)
     # As `sampler`, not `batch_sampler`: Lightning tells only the former each epoch's number.
-    draws = EpochDraws(rows, config, seed)
+    draws = EpochDraws(rows, config, seed, share.world)
     return DataLoader(views, sampler=draws, batch_size=None, num_workers=workers, persistent_workers=workers > 0)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskbench.config import AugmentConfig
+from maskbench.data.shares import WHOLE, Share
 
 #: Rec. 601 luma, the grey of "contrast" and "saturation".
 LUMA = (0.299, 0.587, 0.114)
@@ -45,7 +46,43 @@ class Preprocess:
         return (rgb - mean) / std
 
 
-def augment(canvases: Tensor, preprocess: Preprocess, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers for the images of a batch, of which a process may hold a share.
+
+    They are drawn for the whole batch, so that what happens to an image does not depend on how many train together.
+
+    Attributes:
+        generator: CPU generator.
+        whole: images in the whole batch.
+        share: which of them are at hand.
+    """
+
+    generator: torch.Generator
+    whole: int
+    share: Share = WHOLE
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        """A number in [low, high) for each image at hand: (B,)."""
+        return _uniform(self.whole, low, high, self.generator)[self.share.places]
+
+    def below(self, chance: float) -> Tensor:
+        """Which images at hand something with this chance happens to: (B,) bool."""
+        return (torch.rand(self.whole, generator=self.generator) < chance)[self.share.places]
+
+    def pairs(self, low: float, high: float) -> Tensor:
+        """Two numbers in [low, high) for each image at hand: (B, 2)."""
+        return _uniform(2 * self.whole, low, high, self.generator).view(self.whole, 2)[self.share.places]
+
+
+def augment(
+    canvases: Tensor,
+    preprocess: Preprocess,
+    config: AugmentConfig,
+    generator: torch.Generator,
+    share: Share = WHOLE,
+    whole: int | None = None,
+) -> Tensor:
     """Random views of a batch: affine, down-up-scaling, blur, colour, erasing; then normalised.
 
     Args:
@@ -53,19 +90,22 @@ def augment(canvases: Tensor, preprocess: Preprocess, config: AugmentConfig, gen
         preprocess: size of the view and normalisation.
         config: strengths and probabilities.
         generator: CPU generator; the same state gives the same result.
+        share: what part of a batch the canvases are.
+        whole: size of that batch; None: the canvases are all of it.
 
     Returns:
         float32 (B, 3, S, S), contiguous.
     """
     count, device, size = len(canvases), canvases.device, preprocess.input_size
+    draws = Draws(generator, count if whole is None else whole, share)
     rgb = canvases.float() / 255
-    theta = affine_matrices(count, config, size / canvases.shape[-1], generator).to(device)
+    theta = affine_matrices(draws.whole, config, size / canvases.shape[-1], generator)[share.places].to(device)
     grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
     rgb = F.grid_sample(rgb, grid, mode="bilinear", padding_mode="border", align_corners=False)  # (B, 3, S, S)
-    rgb = _rescale(rgb, config, generator)
-    rgb = _blur(rgb, config, generator)
-    rgb = _jitter_colour(rgb, config, generator)
-    rgb = _erase(rgb, config, generator)
+    rgb = _rescale(rgb, config, draws)
+    rgb = _blur(rgb, config, draws)
+    rgb = _jitter_colour(rgb, config, draws)
+    rgb = _erase(rgb, config, draws)
     return preprocess.normalise(rgb)
 
 
@@ -96,10 +136,10 @@ def affine_matrices(count: int, config: AugmentConfig, view: float, generator: t
     return torch.cat([rows, shift[:, :, None]], dim=2)
 
 
-def _rescale(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def _rescale(rgb: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
     """Shrink some images to 8…32 px and back: what a tiny face looks like. One size per batch."""
-    chosen = torch.rand(len(rgb), generator=generator) < config.rescale
-    small = int(torch.randint(8, 33, (1,), generator=generator))
+    chosen = draws.below(config.rescale)
+    small = int(torch.randint(8, 33, (1,), generator=draws.generator))
     if not chosen.any() or small >= rgb.shape[-1]:
         return rgb
     rows = chosen.nonzero().squeeze(1).to(rgb.device)
@@ -108,10 +148,10 @@ def _rescale(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> 
     return rgb.index_copy(0, rows, back)
 
 
-def _blur(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def _blur(rgb: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
     """Gaussian blur of some images, σ in [0.5, 1.5] px drawn once per batch."""
-    chosen = torch.rand(len(rgb), generator=generator) < config.blur
-    sigma = float(_uniform(1, 0.5, 1.5, generator))
+    chosen = draws.below(config.blur)
+    sigma = float(_uniform(1, 0.5, 1.5, draws.generator))
     if not chosen.any():
         return rgb
     offsets = torch.arange(-4, 5, dtype=torch.float32)
@@ -124,14 +164,14 @@ def _blur(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> Ten
     return rgb.index_copy(0, rows, part)
 
 
-def _jitter_colour(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def _jitter_colour(rgb: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
     """Brightness, contrast and saturation by factors in [1 - s, 1 + s], clamped to [0, 1].
 
     All three are linear in the pixels, so they are applied as one blend of image, grey and mean:
     the order brightness, contrast, saturation of torchvision's ColorJitter, without clamping between.
     """
     factors = [
-        (1 + _uniform(len(rgb), -s, s, generator)).to(rgb.device).view(-1, 1, 1, 1)
+        (1 + draws.uniform(-s, s)).to(rgb.device).view(-1, 1, 1, 1)
         for s in (config.brightness, config.contrast, config.saturation)
     ]
     brightness, contrast, saturation = factors
@@ -143,14 +183,14 @@ def _jitter_colour(rgb: Tensor, config: AugmentConfig, generator: torch.Generato
     return out.clamp_(0, 1)
 
 
-def _erase(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def _erase(rgb: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
     """Replace a rectangle of up to 40 % of each side by the image's mean (Zhong et al. 2020)."""
     if config.erase == 0:
         return rgb
-    count, size = len(rgb), rgb.shape[-1]
-    chosen = torch.rand(count, generator=generator) < config.erase
-    sides = _uniform(2 * count, 0.1, 0.4, generator).view(count, 2) * chosen[:, None]
-    corner = torch.rand(count, 2, generator=generator) * (1 - sides)
+    size = rgb.shape[-1]
+    chosen = draws.below(config.erase)
+    sides = draws.pairs(0.1, 0.4) * chosen[:, None]
+    corner = draws.pairs(0, 1) * (1 - sides)
     line = (torch.arange(size) + 0.5) / size
     inside = (line >= corner[..., None]) & (line < (corner + sides)[..., None])  # (B, 2, S)
     mask = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None].to(rgb.device)  # (B, 1, S, S)

@@ -26,6 +26,7 @@ from maskbench.config.detection import DetectConfig
 from maskbench.models.pretrained import LoadedWeights, WeightsRecord
 from maskbench.models.registry import build_model
 from maskbench.models.resnet34 import CHANNELS
+from maskbench.models.together import process_count, rescale
 from maskbench.seeding import derive_seed
 
 #: Steps of the pyramid's levels, px.
@@ -44,13 +45,34 @@ class FullPrecisionFCOSHead(FCOSHead):  # type: ignore[misc]  # torchvision is n
         """Feature maps to `cls_logits`, `bbox_regression`, `bbox_ctrness`."""
         return {name: part.float() for name, part in super().forward(x).items()}
 
+    def compute_loss(
+        self, targets: list[dict[str, Tensor]], head_outputs: dict[str, Tensor], anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Torchvision's losses, divided by the matched places of the whole batch where processes share it."""
+        losses: dict[str, Tensor] = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
+        if process_count() > 1:
+            matched = sum(int((own >= 0).sum()) for own in matched_idxs)
+            factor = rescale(matched, matched_idxs[0].device)
+            losses = {name: loss * factor for name, loss in losses.items()}
+        return losses
+
 
 class FullPrecisionRetinaNetHead(RetinaNetHead):  # type: ignore[misc]
-    """RetinaNet's head, in the same way."""
+    """RetinaNet's head, in the same way; its losses are means over photographs."""
 
     def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
         """Feature maps to `cls_logits`, `bbox_regression`."""
         return {name: part.float() for name, part in super().forward(x).items()}
+
+    def compute_loss(
+        self, targets: list[dict[str, Tensor]], head_outputs: dict[str, Tensor], anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Torchvision's losses, over the photographs of the whole batch where processes share it."""
+        losses: dict[str, Tensor] = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
+        factor = rescale(len(targets), matched_idxs[0].device)
+        return losses if factor == 1 else {name: loss * factor for name, loss in losses.items()}
 
 
 class FixedStrides(AnchorGenerator):  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,12 +24,30 @@ class Engine:
         workers: jobs side by side; 0: one per GPU, one per thread (at most four) on a machine without.
         address: of a running Ray cluster; empty: Ray starts one on this machine.
         retries: how often a job that died is tried again.
+        devices: that train one model together on each machine: GPUs, or processes without one; local only.
+        nodes: machines that train one model together; local only.
+        node: number of this machine among them; only number 0 does the study, the others take part.
+        meeting: HOST:PORT of machine 0, where several machines meet.
     """
 
     name: Literal["local", "ray"] = "local"
     workers: int = 0
     address: str = ""
     retries: int = 1
+    devices: int = 1
+    nodes: int = 1
+    node: int = 0
+    meeting: str = ""
+
+    @property
+    def processes(self) -> int:
+        """That train one model together."""
+        return self.devices * self.nodes
+
+    @property
+    def follows(self) -> bool:
+        """Whether another machine does the study."""
+        return self.node > 0
 
 
 @dataclass(frozen=True)
@@ -97,6 +115,44 @@ def check_inputs(context: Context) -> None:
                 f"arms: {arm.name}: implementation {arm.implementation!r} is not one of {', '.join(IMPLEMENTATIONS)}"
             )
     check_layers(config)
+
+
+def check_engine(context: Context, stages: Collection[str]) -> None:
+    """Refuse, before anything runs, devices that are not there or that a batch is too small for.
+
+    Raises:
+        ConfigError: names the option or the field.
+    """
+    from maskbench.models.execution import resolve_execution
+
+    engine, config = context.engine, context.config
+    if engine.processes == 1:
+        return
+    if engine.name == "ray":
+        raise ConfigError("--devices and --num-nodes are for --engine local")
+    if engine.nodes > 1 and not engine.meeting.rpartition(":")[2].isdigit():
+        raise ConfigError(
+            f"--num-nodes {engine.nodes}: set MASTER_ADDR, MASTER_PORT and NODE_RANK (0 to {engine.nodes - 1}) on "
+            "every machine"
+        )
+    if not 0 <= engine.node < engine.nodes:
+        raise ConfigError(f"--num-nodes {engine.nodes}: NODE_RANK is 0 to {engine.nodes - 1}, not {engine.node}")
+    trained = {"train": {"train", "experiments"}, "detect": {"detect-train"}}
+    for section in (name for name, makers in trained.items() if makers & set(stages)):
+        part = config.train if section == "train" else config.detect
+        if part.batch_size < engine.processes:
+            raise ConfigError(
+                f"{section}.batch_size: {engine.processes} devices cannot share batches of {part.batch_size}"
+            )
+        if resolve_execution(part, config.faces.input_size).device == "cuda":
+            _check_gpus(engine.devices)
+
+
+def _check_gpus(wanted: int) -> None:
+    import torch
+
+    if wanted > (found := torch.cuda.device_count()):
+        raise ConfigError(f"--devices {wanted}: this machine has {found} GPU{'s' if found > 1 else ''}")
 
 
 def check_layers(config: Config) -> None:

@@ -16,6 +16,7 @@ from maskbench.storage import content_key
 
 if TYPE_CHECKING:
     from maskbench.data.photographs import Photographs
+    from maskbench.training.processes import Processes
 
 #: Photographs are kept at most this many times as large as detectors see them: what training may enlarge.
 KEPT_FACTOR = 2
@@ -89,7 +90,7 @@ def detector_key(job: Job, context: Context) -> str:
     )
 
 
-def train_detector(job: Job, notify: Callable[[str], None], progress: bool) -> None:
+def train_detector(job: Job, notify: Callable[[str], None], progress: bool, processes: Processes) -> None:
     """Train, or continue, the detector of a job."""
     from maskbench.training.fit_detector import DetectorInputs, fit_detector
 
@@ -103,5 +104,6 @@ def train_detector(job: Job, notify: Callable[[str], None], progress: bool) -> N
         {name: found[name] for name in TRAINING_PACKAGES},
     )
     fit_detector(
-        inputs, job.config, job.arm, job.seed, initial_weights(job), job.folder, notify=notify, progress=progress
-    )
+        inputs, job.config, job.arm, job.seed, initial_weights(job), job.folder, notify=notify, progress=progress,
+        processes=processes,
+    )  # fmt: skip

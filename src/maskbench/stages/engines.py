@@ -1,4 +1,4 @@
-"""Where jobs run: in this process, in processes side by side, or on a Ray cluster. Results are the same files."""
+"""Where jobs run: here, in processes side by side, on several machines, or on Ray. Results are the same files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Any
 from maskbench.rundir import RunError
 from maskbench.stages.context import Engine
 from maskbench.stages.jobs import Job, run_job
+from maskbench.stages.nodes import run_across
 from maskbench.stages.side_by_side import Bar, Failures, Notify, places, run_side_by_side
+
+#: Title of the bar of trainings in other processes.
+_EPOCHS = "epochs of all trainings"
 
 
 def run_jobs(
@@ -31,9 +35,11 @@ def run_jobs(
         return
     if engine.name == "ray":
         failed = _on_ray(jobs, engine, notify)
-    elif (workers := engine.workers or places(len(jobs))) > 1:
-        bar = progress("epochs of all trainings") if progress else None
-        failed = run_side_by_side(jobs, workers, engine.retries, notify, bar)
+    elif engine.nodes > 1:
+        failed = run_across(jobs, engine, notify, progress(_EPOCHS) if progress else None)
+    elif (workers := engine.workers or places(len(jobs), engine.devices)) > 1 or engine.devices > 1:
+        bar = progress(_EPOCHS) if progress else None
+        failed = run_side_by_side(jobs, workers, engine.retries, notify, bar, engine.devices)
     else:
         failed = _in_sequence(jobs, engine.retries, notify, progress is not None)
     if failed:

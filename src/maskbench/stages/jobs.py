@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from maskbench.models.pretrained import LoadedWeights
+    from maskbench.training.processes import Processes
 
 #: Packages whose version can change what a training computes.
 TRAINING_PACKAGES = ("maskbench", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "python")
@@ -179,23 +180,36 @@ def prepare(job: Job) -> bool:
     return True
 
 
-def run_job(job: Job, notify: Callable[[str], None], progress: bool = False) -> None:
+def run_job(
+    job: Job, notify: Callable[[str], None], progress: bool = False, processes: Processes | None = None
+) -> None:
     """Train, and mark the job as finished.
+
+    Args:
+        job: prepared.
+        notify: receives lines of progress.
+        progress: show a progress bar.
+        processes: that do it together, each calling this; None: this one alone.
 
     Raises:
         RunError: the pretrained weights are not those that the study began with.
     """
+    from maskbench.training.processes import Processes
+
+    together = processes or Processes()
     if job.task == "detect":
         from maskbench.stages.detect_jobs import train_detector
 
-        train_detector(job, notify, progress)
+        train_detector(job, notify, progress, together)
     else:
-        _train_classifier(job, notify, progress)
+        _train_classifier(job, notify, progress, together)
+    if not together.first:
+        return
     record = read_json(job.folder / "job.json")
     write_json(job.folder / "job.json", record | {"outputs": describe_files(job.folder, list(JOB_FILES[job.task]))})
 
 
-def _train_classifier(job: Job, notify: Callable[[str], None], progress: bool) -> None:
+def _train_classifier(job: Job, notify: Callable[[str], None], progress: bool, processes: Processes) -> None:
     from maskbench.training.fit import FitInputs, fit_arm
 
     context, found = job.context(notify), versions()
@@ -205,7 +219,10 @@ def _train_classifier(job: Job, notify: Callable[[str], None], progress: bool) -
         context.classes(),
         {name: found[name] for name in TRAINING_PACKAGES},
     )
-    fit_arm(inputs, job.config, job.arm, job.seed, initial_weights(job), job.folder, notify=notify, progress=progress)
+    fit_arm(
+        inputs, job.config, job.arm, job.seed, initial_weights(job), job.folder, notify=notify, progress=progress,
+        processes=processes,
+    )  # fmt: skip
 
 
 def initial_weights(job: Job) -> LoadedWeights | None:
@@ -246,5 +263,14 @@ def read_runs(jobs: list[Job], name: str, schema: Any) -> pd.DataFrame:
     return schemas.concat_tables([read_table(job.folder / name, schema) for job in jobs])
 
 
+def _main(request: Path) -> None:
+    """Do a job as one of the processes that its environment tells of; the first speaks for all."""
+    from maskbench.training.processes import Processes
+
+    processes = Processes.from_environment()
+    job = Job.from_json(request.read_text(encoding="utf-8"))
+    run_job(job, (lambda line: print(line, flush=True)) if processes.first else _silent, processes=processes)
+
+
 if __name__ == "__main__":
-    run_job(Job.from_json(Path(sys.argv[1]).read_text(encoding="utf-8")), lambda line: print(line, flush=True))
+    _main(Path(sys.argv[1]))

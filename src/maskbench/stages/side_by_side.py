@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from maskbench.stages.groups import Group, Place, command_of, free_port, inherited
 from maskbench.stages.jobs import Job
 from maskbench.storage import write_text
 
@@ -25,7 +23,7 @@ MOST = 4
 _EPOCH = re.compile(r" epoch (\d+)/\d+: ")
 
 
-def places(count: int) -> int:
+def places(count: int, devices: int = 1) -> int:
     """How many jobs to run at a time where nobody says it.
 
     One per GPU; without one, a job for each thread that this process may use (`OMP_NUM_THREADS`), at most `MOST`:
@@ -33,10 +31,13 @@ def places(count: int) -> int:
 
     Args:
         count: of the jobs.
+        devices: that each of them takes.
     """
     import torch
 
-    return len(gpus()) or max(1, min(count, torch.get_num_threads(), MOST))
+    if found := len(gpus()):
+        return max(1, found // devices)
+    return max(1, min(count, torch.get_num_threads() // devices, MOST))
 
 
 def gpus() -> list[str]:
@@ -48,6 +49,28 @@ def gpus() -> list[str]:
     return visible.split(",")[:count] if visible else [str(index) for index in range(count)]
 
 
+class Log:
+    """What a job's first process says, from now on.
+
+    Args:
+        job: whose it is.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.path = job, job.folder / "job.log"
+        self._heard = self.path.stat().st_size if self.path.exists() else 0
+
+    def news(self) -> list[str]:
+        """Whole lines about the training that came since; what Python and libraries say stays there."""
+        with self.path.open("rb") as log:
+            log.seek(self._heard)
+            text = log.read()
+        text = text[: text.rfind(b"\n") + 1]
+        self._heard += len(text)
+        about = f"{self.job.arm.name} seed {self.job.seed}"
+        return [line for line in text.decode(errors="replace").splitlines() if about in line]
+
+
 @dataclass
 class _Process:
     """A job at work.
@@ -56,31 +79,21 @@ class _Process:
         job: what is done.
         slot: its place among those side by side.
         attempt: how often it was tried before.
-        handle: of the process.
-        heard: bytes of its log that were passed on.
+        handle: of its processes.
+        log: what they say.
     """
 
     job: Job
     slot: int
     attempt: int
-    handle: subprocess.Popen[bytes]
-    heard: int
-
-    def news(self) -> list[str]:
-        """Whole lines about the training that came to its log since; what Python and libraries say stays there."""
-        with _log(self.job).open("rb") as log:
-            log.seek(self.heard)
-            text = log.read()
-        text = text[: text.rfind(b"\n") + 1]
-        self.heard += len(text)
-        about = f"{self.job.arm.name} seed {self.job.seed}"
-        return [line for line in text.decode(errors="replace").splitlines() if about in line]
+    handle: Group
+    log: Log
 
 
 def run_side_by_side(
-    jobs: Sequence[Job], workers: int, retries: int, notify: Notify, bar: Bar | None = None
+    jobs: Sequence[Job], workers: int, retries: int, notify: Notify, bar: Bar | None = None, devices: int = 1
 ) -> Failures:
-    """One process a job, at most `workers` at a time, each with its GPU and its share of the threads.
+    """One process a job and device, at most `workers` jobs at a time, each with its GPUs and its share of the threads.
 
     Args:
         jobs: prepared.
@@ -88,22 +101,23 @@ def run_side_by_side(
         retries: how often a job that died is tried again.
         notify: receives what the jobs say, and which have begun and finished.
         bar: called with epochs done and in all.
+        devices: that each job takes.
 
     Returns:
         Jobs that failed for good, with the reason.
     """
     waiting, running, failed = [(job, 0) for job in jobs], list[_Process](), Failures()
-    slots, done, epochs = list(range(workers)), 0, _Epochs(jobs, bar)
+    slots, done, epochs = list(range(workers)), 0, Epochs(jobs, bar)
     try:
         while waiting or running:
             while waiting and slots:
                 job, attempt = waiting.pop(0)
-                running.append(_start(job, slots.pop(0), attempt, workers))
+                running.append(_start(job, slots.pop(0), attempt, workers, devices))
                 notify(f"{job}: started")
             time.sleep(POLL)
             ended = [process for process in running if process.handle.poll() is not None]
             for process in running:
-                for line in process.news():
+                for line in process.log.news():
                     notify(line)
                     epochs.hear(process.job, line)
             for process in ended:
@@ -114,7 +128,7 @@ def run_side_by_side(
                     notify(f"{process.job}: finished, {done} of {len(jobs)}")
                     epochs.finish(process.job)
                     continue
-                reason = _reason(process)
+                reason = process.handle.reason()
                 if process.attempt < retries:
                     notify(f"{process.job} failed ({reason}); trying again")
                     waiting.insert(0, (process.job, process.attempt + 1))
@@ -124,11 +138,10 @@ def run_side_by_side(
     finally:
         for process in running:
             process.handle.kill()
-            process.handle.wait()
     return failed
 
 
-class _Epochs:
+class Epochs:
     """Counts epochs of all jobs for a bar; a job that stops early has done all of its own."""
 
     def __init__(self, jobs: Sequence[Job], bar: Bar | None) -> None:
@@ -154,28 +167,17 @@ class _Epochs:
             self.bar(self.done.total(), sum(self.length.values()))
 
 
-def _log(job: Job) -> Path:
-    return job.folder / "job.log"
-
-
-def _start(job: Job, slot: int, attempt: int, workers: int) -> _Process:
+def _start(job: Job, slot: int, attempt: int, workers: int, devices: int) -> _Process:
+    """Begin a job; its first process is the one whose log is passed on."""
     import torch
 
-    request, devices = job.folder / "request.json", gpus()
+    request, visible = job.folder / "request.json", gpus()
     write_text(request, job.to_json())
-    threads = str(max(1, torch.get_num_threads() // workers))
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    if devices:
-        environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
-    with _log(job).open("ab") as log:
-        command = [sys.executable, "-m", "maskbench.stages.jobs", str(request)]
-        handle = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        return _Process(job, slot, attempt, handle, log.tell())
-
-
-def _reason(process: _Process) -> str:
-    """Why a process ended, in a line: a signal, or the last line it wrote."""
-    if process.handle.returncode < 0:
-        return f"killed by signal {-process.handle.returncode}"
-    lines = _log(process.job).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"exit code {process.handle.returncode}"
+    threads = str(max(1, torch.get_num_threads() // (workers * devices)))
+    environment = {**inherited(), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    if visible:
+        own = [visible[(slot * devices + number) % len(visible)] for number in range(devices)]
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
+    log, others = Log(job), [job.folder / f"job-{number}.log" for number in range(1, devices)]
+    place = Place(devices, port=free_port() if devices > 1 else 0)
+    return _Process(job, slot, attempt, Group(command_of(request), [log.path, *others], place, environment), log)

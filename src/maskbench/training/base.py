@@ -100,12 +100,14 @@ class MeasuredModule(L.LightningModule):
         return 1 if self.execution.device == "cpu" else 10
 
     def _flush_steps(self) -> None:
-        for step, loss, rate in self._pending:
-            self.statistics.update(float(loss))
+        # Each process holds its share's part; alone in its process, a loss is what it is.
+        losses = self.trainer.strategy.reduce(torch.stack([loss for _, loss, _ in self._pending]), reduce_op="mean")
+        for (step, _, rate), loss in zip(self._pending, losses.tolist(), strict=True):
+            self.statistics.update(loss)
             row = {
                 "epoch": self.current_epoch,
                 "step": step,
-                "loss": float(loss),
+                "loss": loss,
                 "loss_mean": self.statistics.mean,
                 "loss_variance": self.statistics.variance,
                 "loss_moving_average": self.statistics.moving_average,

@@ -73,7 +73,10 @@ class ResumePoint(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save if the last one is old enough; the last epoch needs none."""
         finished = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
-        if not finished and time.monotonic() - self._last >= self.seconds:
+        if finished:
+            return
+        # All processes take part in saving, so one clock decides for all.
+        if trainer.strategy.broadcast(time.monotonic() - self._last >= self.seconds):
             trainer.save_checkpoint(self.path)
             self._last = time.monotonic()
 

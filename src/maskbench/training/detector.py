@@ -17,8 +17,10 @@ from torchmetrics.detection import MeanAveragePrecision
 from maskbench.config.detection import DetectConfig
 from maskbench.data.detection import DetectionBatch
 from maskbench.data.photographs import Photographs
-from maskbench.models.detecting import DetectSettings, detect_batch
+from maskbench.data.shares import WHOLE, Share
+from maskbench.models.detecting import DetectSettings, Found, detect_batch
 from maskbench.models.execution import Execution
+from maskbench.models.together import process_count
 from maskbench.training.base import MeasuredModule
 from maskbench.training.optim import warmup_cosine
 
@@ -38,6 +40,7 @@ class DetectorModule(MeasuredModule):
         photographs: all of the study; validation reads its own from here.
         execution: device, precision, layout.
         config: protocol.
+        share: this process's part of every batch.
     """
 
     def __init__(
@@ -51,21 +54,22 @@ class DetectorModule(MeasuredModule):
         photographs: Photographs,
         execution: Execution,
         config: DetectConfig,
+        share: Share = WHOLE,
     ) -> None:
         super().__init__(
             model, arm=arm, run=run, seed=seed, execution=execution, moving_average=_LOSS_DECAY,
             gradient_clip=config.gradient_clip,
         )  # fmt: skip
-        self.classes, self.photographs, self.config = classes, photographs, config
+        self.classes, self.photographs, self.config, self.share = classes, photographs, config, share
         #: Moving average of the weights: what is validated and kept.
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
         self.loss = MeanMetric()
-        self.precision = self._new_precision()
+        self.found: list[tuple[int, Found]] = []
 
     def _new_precision(self) -> MeanAveragePrecision:
         metric = MeanAveragePrecision(
             backend="faster_coco_eval", class_metrics=True,
-            max_detection_thresholds=[1, 10, self.config.max_detections],
+            max_detection_thresholds=[1, 10, self.config.max_detections], sync_on_compute=False,
         )  # fmt: skip
         metric.warn_on_many_detections = False  # the limit is COCO's, for each class
         return metric
@@ -97,12 +101,12 @@ class DetectorModule(MeasuredModule):
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         """Sum of the detector's losses on one batch of views."""
-        self.saw(batch.rows)
+        self.saw(batch.all_rows)
         images = list(batch.images.float() / 255)
         targets = [{"boxes": b, "labels": n} for b, n in zip(batch.boxes, batch.labels, strict=True)]
         losses = self.model(images, targets)
         loss: Tensor = torch.stack(list(losses.values())).sum()
-        self.loss.update(loss.detach(), len(images))
+        self.loss.update(loss.detach() * self.share.weight(len(batch.all_rows)), len(images))
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: DetectionBatch, batch_idx: int) -> None:
@@ -119,22 +123,16 @@ class DetectorModule(MeasuredModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start afresh."""
-        self.precision = self._new_precision()
+        self.found = []
 
     def validation_step(self, rows: Tensor, batch_idx: int) -> None:
         """Boxes by the same pass that testing uses."""
-        if not self.due(self.current_epoch):
+        if not self.due(self.current_epoch) or not len(rows):
             return
         chosen = rows.tolist()
         settings = DetectSettings(self.config.input_size, self.config.nms_iou, self.config.max_detections)
         images = [self.photographs.image(row) for row in chosen]
-        for row, found in zip(chosen, detect_batch(self.average, images, settings, self.execution), strict=True):
-            self.precision.update(
-                [{"boxes": torch.from_numpy(found.boxes), "scores": torch.from_numpy(found.scores),
-                  "labels": torch.from_numpy(found.labels)}],
-                [{"boxes": torch.from_numpy(self.photographs.boxes[row]),
-                  "labels": torch.from_numpy(self.photographs.labels[row])}],
-            )  # fmt: skip
+        self.found += zip(chosen, detect_batch(self.average, images, settings, self.execution), strict=True)
 
     def on_validation_epoch_end(self) -> None:
         """Close the epoch's measurements of both sides."""
@@ -156,7 +154,15 @@ class DetectorModule(MeasuredModule):
 
     def _measured(self) -> list[tuple[str, str, str, float]]:
         """APs of the validation photographs; torchmetrics says -1 for what is undefined."""
-        found = self.precision.compute()
+        precision = self._new_precision()
+        for row, one in in_turn(self.found):
+            precision.update(
+                [{"boxes": torch.from_numpy(one.boxes), "scores": torch.from_numpy(one.scores),
+                  "labels": torch.from_numpy(one.labels)}],
+                [{"boxes": torch.from_numpy(self.photographs.boxes[row]),
+                  "labels": torch.from_numpy(self.photographs.labels[row])}],
+            )  # fmt: skip
+        found = precision.compute()
         labels, values = (found[name].reshape(-1).tolist() for name in ("classes", "map_per_class"))
         known = dict(zip(labels, values, strict=True))
         rows = [("val", name, "", float(found[key])) for name, key in (("ap", "map"), ("ap50", "map_50"))]
@@ -181,6 +187,19 @@ class DetectorModule(MeasuredModule):
         if self.due(epoch):
             shown |= {"val AP": ("val", "ap"), "val AP50": ("val", "ap50")}
         return {name: self.history.value(epoch, *key) for name, key in shown.items()}
+
+
+def in_turn(own: list[tuple[int, Found]]) -> list[tuple[int, Found]]:
+    """What all processes found, in the order of photographs; alone in its process, what is given.
+
+    Every process measures all of it: torchmetrics' own exchange asks for equally many photographs in each.
+    """
+    world = process_count()
+    if world == 1:
+        return own
+    parts: list[list[tuple[int, Found]]] = [[] for _ in range(world)]
+    torch.distributed.all_gather_object(parts, own)
+    return sorted((one for part in parts for one in part), key=lambda one: one[0])
 
 
 @torch.no_grad()

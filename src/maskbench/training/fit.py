@@ -19,6 +19,7 @@ from maskbench.data.transforms import Preprocess
 from maskbench.models.execution import Execution, resolve_execution
 from maskbench.models.pretrained import LoadedWeights
 from maskbench.models.registry import build_model
+from maskbench.models.together import with_global_norms
 from maskbench.schemas import write_table
 from maskbench.seeding import derive_seed, seed_everything
 from maskbench.splits.subsets import describe_training_faces, training_faces
@@ -28,6 +29,7 @@ from maskbench.training.checkpoint import save_checkpoint
 from maskbench.training.history import TABLES
 from maskbench.training.losses import build_loss
 from maskbench.training.module import ArmModule
+from maskbench.training.processes import ALONE, Processes
 from maskbench.training.trainer import BEST, LAST, RESUME, build_trainer, describe_weights, fit_module
 
 
@@ -89,6 +91,7 @@ def fit_arm(
     *,
     notify: Callable[[str], None],
     progress: bool = False,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Train `arm` with `seed`, or continue an interrupted run in `folder`; leaves its files there.
 
@@ -105,6 +108,7 @@ def fit_arm(
         folder: of this run.
         notify: receives one line per epoch.
         progress: show a progress bar.
+        processes: that train this model together, each calling this with the same arguments; the first writes.
 
     Returns:
         The content of `fit.json`.
@@ -119,6 +123,9 @@ def fit_arm(
         zero_init_residual=config.train.zero_init_residual and arm.initialisation == "random",
     )
     execution = resolve_execution(config.train, config.faces.input_size)
+    processes.use_device(execution.device)
+    if processes.count > 1:
+        model = with_global_norms(model, execution.device)
     execution.place(model)
     datamodule = build_datamodule(inputs, config, init_seed)
     module = ArmModule(
@@ -134,7 +141,8 @@ def fit_arm(
         evaluate=config.evaluate,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "weights.json", weights.to_dict())
+    if processes.first:
+        write_json(folder / "weights.json", weights.to_dict())
     notify(f"{arm.name} seed {seed}: {describe_weights(weights)}")
     record = _record(inputs, config, arm, seed, execution, weights.to_dict())
     best = KeepBest(folder / BEST, record)
@@ -143,19 +151,26 @@ def fit_arm(
     started = time.perf_counter()
     trainer = build_trainer(
         execution, folder, callbacks, epochs=config.train.epochs, resume_seconds=config.train.resume_seconds,
-        progress=progress,
+        progress=progress, processes=processes, all_learn=config.train.regime in ("full", "discriminative"),
     )  # fmt: skip
     fit_module(trainer, module, folder, datamodule=datamodule)
-    for name in TABLES:
-        write_table(folder / f"{name}.parquet", module.history.table(name), TABLES[name])
-    save_checkpoint(folder / LAST, module.model, {**record, "epoch": len(module.history.batches) - 1})
     fitted = _summary(module, best, stop, len(datamodule.rows["train"]), time.perf_counter() - started)
+    fitted["processes"] = processes.count
     used = training_set(inputs, config)
     if used is not None:
         fitted["training_set"] = describe_training_faces(used, inputs.classes)
+    if processes.first:
+        _write(folder, module, {**record, "epoch": len(module.history.batches) - 1}, fitted)
+    return fitted
+
+
+def _write(folder: Path, module: ArmModule, record: dict[str, Any], fitted: dict[str, Any]) -> None:
+    """What a finished training leaves beside its best weights."""
+    for name in TABLES:
+        write_table(folder / f"{name}.parquet", module.history.table(name), TABLES[name])
+    save_checkpoint(folder / LAST, module.model, record)
     write_json(folder / "fit.json", fitted)
     (folder / RESUME).unlink(missing_ok=True)
-    return fitted
 
 
 def _record(

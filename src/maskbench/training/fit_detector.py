@@ -17,9 +17,11 @@ from torch.utils.data import DataLoader
 from maskbench.config import ArmConfig, Config
 from maskbench.data.detection import training_loader
 from maskbench.data.photographs import Photographs
+from maskbench.data.shares import Share
 from maskbench.models.detectors import build_detector
 from maskbench.models.execution import Execution, resolve_execution
 from maskbench.models.pretrained import LoadedWeights
+from maskbench.models.together import with_global_norms
 from maskbench.schemas import write_table
 from maskbench.seeding import seed_everything
 from maskbench.storage import write_json
@@ -27,6 +29,7 @@ from maskbench.training.callbacks import KeepBest, LiveTable
 from maskbench.training.checkpoint import DETECTOR, save_checkpoint
 from maskbench.training.detector import DetectorModule
 from maskbench.training.history import TABLES
+from maskbench.training.processes import ALONE, Processes
 from maskbench.training.trainer import BEST, LAST, RESUME, build_trainer, describe_weights, fit_module
 
 #: Tables that the training of a detector leaves.
@@ -62,6 +65,7 @@ def fit_detector(
     *,
     notify: Callable[[str], None],
     progress: bool = False,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Train the detector of `arm` with `seed`, or continue an interrupted run in `folder`; leaves its files there.
 
@@ -77,6 +81,7 @@ def fit_detector(
         folder: of this run.
         notify: receives one line per epoch.
         progress: show a progress bar.
+        processes: that train this model together, each calling this with the same arguments; the first writes.
 
     Returns:
         The content of `fit.json`.
@@ -88,34 +93,45 @@ def fit_detector(
         loaded=loaded,
     )  # fmt: skip
     execution = resolve_execution(detect, max(detect.crop_sizes))
+    processes.use_device(execution.device)
+    if processes.count > 1:
+        model = with_global_norms(model, execution.device)
     execution.place(model)
     module = DetectorModule(
         model, arm=arm.name, run=seed, seed=init_seed, classes=inputs.classes, photographs=inputs.photographs,
-        execution=execution, config=detect,
+        execution=execution, config=detect, share=processes.share,
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "weights.json", weights.to_dict())
+    if processes.first:
+        write_json(folder / "weights.json", weights.to_dict())
     notify(f"detector of {arm.name} seed {seed}: {describe_weights(weights)}")
     record = _record(inputs, config, arm, seed, execution, weights.to_dict())
     best = KeepBest(folder / BEST, record)
     started = time.perf_counter()
     trainer = build_trainer(
         execution, folder, [best, LiveTable(folder / "epochs.csv", notify)], epochs=detect.epochs,
-        resume_seconds=detect.resume_seconds, progress=progress,
+        resume_seconds=detect.resume_seconds, progress=progress, processes=processes,
     )  # fmt: skip
-    loaders = _loaders(inputs, config, init_seed, execution)
+    loaders = _loaders(inputs, config, init_seed, execution, processes.share)
     fit_module(trainer, module, folder, train_dataloaders=loaders[0], val_dataloaders=loaders[1])
-    for name in DETECTOR_TABLES:
-        write_table(folder / f"{name}.parquet", module.history.table(name), TABLES[name])
-    save_checkpoint(folder / LAST, module.released(), {**record, "epoch": detect.epochs - 1})
     fitted = _summary(module, best, len(inputs.train), time.perf_counter() - started)
-    write_json(folder / "fit.json", fitted)
-    (folder / RESUME).unlink(missing_ok=True)
+    fitted["processes"] = processes.count
+    if processes.first:
+        _write(folder, module, {**record, "epoch": detect.epochs - 1}, fitted)
     return fitted
 
 
+def _write(folder: Path, module: DetectorModule, record: dict[str, Any], fitted: dict[str, Any]) -> None:
+    """What a finished training leaves beside its best weights."""
+    for name in DETECTOR_TABLES:
+        write_table(folder / f"{name}.parquet", module.history.table(name), TABLES[name])
+    save_checkpoint(folder / LAST, module.released(), record)
+    write_json(folder / "fit.json", fitted)
+    (folder / RESUME).unlink(missing_ok=True)
+
+
 def _loaders(
-    inputs: DetectorInputs, config: Config, seed: int, execution: Execution
+    inputs: DetectorInputs, config: Config, seed: int, execution: Execution, share: Share
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Training views, and the positions of validation photographs in batches of like shape."""
     detect = config.detect
@@ -126,9 +142,10 @@ def _loaders(
     order = inputs.val[np.argsort(sizes[:, 0] / sizes[:, 1], kind="stable")]
     starts = range(0, len(order), detect.eval_batch_size)
     parts = [torch.from_numpy(order[start : start + detect.eval_batch_size]) for start in starts]
+    parts += [torch.empty(0, dtype=torch.int64)] * (-len(parts) % share.world)  # processes keep in step
     return (
-        training_loader(inputs.photographs, inputs.train, detect, seed, workers),
-        DataLoader(parts, batch_size=None),  # type: ignore[arg-type]  # a list is a dataset
+        training_loader(inputs.photographs, inputs.train, detect, seed, workers, share),
+        DataLoader(parts[share.places], batch_size=None),  # type: ignore[arg-type]  # a list is a dataset
     )
 
 

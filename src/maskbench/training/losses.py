@@ -51,15 +51,33 @@ class WeightedCrossEntropy(nn.Module):
         self.register_buffer("weights", weights.float(), persistent=False)
         self.label_smoothing, self.gamma = label_smoothing, gamma
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of (B, K) logits against (B,) int64 targets, a scalar."""
+    def forward(self, logits: Tensor, targets: Tensor, total: Tensor | None = None) -> Tensor:
+        """Mean loss of a batch, a scalar.
+
+        Args:
+            logits: (B, K).
+            targets: (B,) int64.
+            total: what the weighted losses' sum is divided by; None: the sum of the weights.
+        """
         logits = logits.float()
         losses = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing, reduction="none")
         weights = self.weights[targets]  # (B,)
         if self.gamma > 0:
             certainty = logits.softmax(dim=1).gather(1, targets[:, None]).squeeze(1)
             losses = (1 - certainty) ** self.gamma * losses
-        return (weights * losses).sum() / weights.sum().clamp(min=1e-12)
+        return (weights * losses).sum() / (weights.sum() if total is None else total).clamp(min=1e-12)
+
+    def of_share(self, logits: Tensor, targets: Tensor, all_targets: Tensor, world: int) -> Tensor:
+        """The loss of a share of a batch, such that the mean over `world` processes is the batch's.
+
+        Args:
+            logits: (B, K), of the share.
+            targets: (B,) int64, of the share.
+            all_targets: (W,) int64, of the whole batch.
+            world: processes that hold its shares.
+        """
+        loss: Tensor = self(logits, targets, self.weights[all_targets].sum() / world)
+        return loss
 
 
 def build_loss(config: TrainConfig, class_counts: Tensor) -> WeightedCrossEntropy:

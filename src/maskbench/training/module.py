@@ -114,20 +114,28 @@ class ArmModule(MeasuredModule):
     def views(self, batch: Batch, batch_idx: int) -> Tensor:
         """The augmented views that step `batch_idx` of this epoch trains on: (B, 3, S, S) float32.
 
-        Random numbers follow from seed, epoch, batch and process: equal for all arms, after a resume too.
+        Random numbers follow from seed, epoch, batch and place in it: equal for all arms, after a resume too, and
+        however many processes share the batch.
         """
-        source = generator(self.seed, "augment", self.current_epoch, batch_idx, self.global_rank)
+        source = generator(self.seed, "augment", self.current_epoch, batch_idx, 0)
         # In float32 whatever the step's precision: pixels must not depend on it, and not every device's
         # autocast covers what augmentation uses.
         with torch.autocast(self.device.type, enabled=False):
-            return augment(batch.canvases, self.preprocess, self.protocol.augment, source)
+            return augment(
+                batch.canvases, self.preprocess, self.protocol.augment, source, batch.share, len(batch.all_rows)
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one augmented batch."""
-        self.saw(batch.rows)
+        """Loss of one augmented batch; of a share, what the mean over processes makes the batch's loss."""
+        self.saw(batch.all_rows)
         logits = self.model(self.execution.arrange(self.views(batch, batch_idx)))
-        loss: Tensor = self.criterion(logits, batch.targets)
-        self.training_sums.add(logits.detach().float(), batch.targets, loss.detach())
+        if batch.whole is None:
+            loss: Tensor = self.criterion(logits, batch.targets)
+            told = loss.detach()
+        else:
+            loss = self.criterion.of_share(logits, batch.targets, batch.all_targets, batch.share.world)
+            told = loss.detach() * batch.share.weight(len(batch.all_rows))
+        self.training_sums.add(logits.detach().float(), batch.targets, told)
         return loss
 
     def on_after_backward(self) -> None:
@@ -153,6 +161,8 @@ class ArmModule(MeasuredModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logits by the same forward pass that testing uses."""
+        if not len(batch.rows):  # more processes than batches
+            return
         logits = evaluation_logits(
             self.model, batch.canvases, self.preprocess, self.execution, flip_average=self.evaluate.flip_average
         )

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from maskbench.models.execution import Execution
 from maskbench.models.pretrained import WeightsRecord
 from maskbench.training.callbacks import EpochBar, ResumePoint
 from maskbench.training.checkpoint import AtomicCheckpointIO
+from maskbench.training.processes import ALONE, Processes
 
 BEST, LAST, RESUME = "best.safetensors", "last.safetensors", "resume.ckpt"
 
@@ -29,6 +32,8 @@ def build_trainer(
     epochs: int,
     resume_seconds: float,
     progress: bool,
+    processes: Processes = ALONE,
+    all_learn: bool = True,
 ) -> L.Trainer:
     """Lightning's Trainer as every training here uses it.
 
@@ -39,18 +44,22 @@ def build_trainer(
         epochs: in all.
         resume_seconds: least time between resume checkpoints.
         progress: show a progress bar.
+        processes: that train this model together; of several, each was started by itself.
+        all_learn: whether every parameter learns in every step.
     """
     resume = ResumePoint(folder / RESUME, resume_seconds)
     bar = [EpochBar(refresh_rate=1)] if progress else []
     with quiet_lightning():
         return L.Trainer(
             accelerator="gpu" if execution.device == "cuda" else "cpu",
-            devices=1,
+            devices=processes.devices,
+            num_nodes=processes.nodes,
+            strategy="auto" if processes.count == 1 else DDPStrategy(find_unused_parameters=not all_learn),
             precision=execution.lightning_precision(),
             max_epochs=epochs,
             logger=TensorBoardLogger(folder, name="logs", version=""),
             callbacks=[*callbacks, *bar, resume],
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO()] if processes.count == 1 else [AtomicCheckpointIO(), LightningEnvironment()],
             enable_checkpointing=False,
             enable_progress_bar=progress,
             enable_model_summary=False,
@@ -101,6 +110,8 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
         # An averaged copy of the weights stays in evaluation mode on purpose.
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+        # What is logged is made of sums over all processes already.
+        warnings.filterwarnings("ignore", message=".*recommended to use `self.log.*sync_dist.*")
         # Lightning itself uses a deprecated spelling of torch's.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         try:
