@@ -13,8 +13,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+from maskbench.config import DetectConfig
 from maskbench.inference.detections import Detections
-from maskbench.inference.predictor import Predictor, as_rgb
+from maskbench.inference.predictor import Predictor, TorchDetector, as_rgb
+from maskbench.models.detectors import build_detector
+from maskbench.models.pretrained import resolve_weights
 
 CLASSES = ("dark", "light")
 
@@ -164,6 +167,26 @@ def test_many_photographs_are_looked_at_in_batches_and_in_order() -> None:
         next(Predictor(detector).many([], batch=0))
     with pytest.raises(ValueError, match="min_score"):
         Predictor(detector, min_score=1.5)
+
+
+def test_answers_of_a_batch_across_photographs_are_those_of_one_at_a_time() -> None:
+    config = DetectConfig(channels=64, convolutions=1, input_size=160, score_threshold=0.0, max_detections=20)
+    mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    model, _ = build_detector("manual", 2, config, mean=mean, std=std, seed=0, loaded=resolve_weights("bundled"))
+    record = {"classes": list(CLASSES), "protocol": config.model_dump(mode="json"),
+              "execution": {"device": "cpu", "precision": "fp32", "memory_format": "contiguous"}}  # fmt: skip
+    seen: list[int] = []
+    model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    detector, rng = TorchDetector(model.eval(), record), np.random.default_rng(0)
+    shapes = [(60, 80), (120, 90), (61, 80), (90, 120), (100, 75), (50, 200)]
+    images = [rng.integers(0, 255, (*shape, 3)).astype(np.uint8) for shape in shapes]
+    together = list(Predictor(detector, min_score=0).many(images, batch=6))
+    assert sorted(seen) == [1, 2, 3]  # six photographs of three padded shapes
+    alone = [Predictor(detector, min_score=0)(image) for image in images]
+    for one, other in zip(together, alone, strict=True):
+        assert len(one) == len(other) > 0 and [face.label for face in one] == [face.label for face in other]
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-2)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
 
 
 def test_the_package_offers_the_predictor_without_loading_torch_first() -> None:

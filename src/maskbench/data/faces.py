@@ -10,11 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
@@ -24,6 +23,9 @@ from safetensors.numpy import save_file
 from maskbench.data.boxes import BOX_COLUMNS, square_around
 from maskbench.data.images import decode_rgb
 from maskbench.storage import atomic_path, content_key
+
+if TYPE_CHECKING:
+    import torch
 
 #: Changes when the cache's content or layout does.
 CACHE_VERSION = "1"
@@ -216,6 +218,8 @@ def make_canvases(crops: FaceCrops, faces: pd.DataFrame, margin: float, input_si
         (N, 3, C, C) uint8 with C = `canvas_size(input_size)`; the central `input_size` px are the
         view without augmentation.
     """
+    import torch  # what only cuts faces does without
+
     side = canvas_size(input_size)
     squares = shown_squares(faces[BOX_COLUMNS].to_numpy(dtype=float), margin, input_size)
     squares = squares - np.tile(crops.regions[:, :2], (1, 2))

@@ -123,11 +123,11 @@ def check_engine(context: Context, stages: Collection[str]) -> None:
     Raises:
         ConfigError: names the option or the field.
     """
-    from maskbench.models.execution import resolve_execution
-
     engine, config = context.engine, context.config
     if engine.processes == 1:
         return
+    from maskbench.models.execution import resolve_execution
+
     if engine.name == "ray":
         raise ConfigError("--devices and --num-nodes are for --engine local")
     if engine.nodes > 1 and not engine.meeting.rpartition(":")[2].isdigit():

@@ -1,7 +1,7 @@
 """Several machines, one training at a time: the first decides what is trained, the others take part.
 
-The first machine does the study; every other one runs the same command, touches no file of the study, and starts its
-processes whenever the first begins a training. All of them see the run's folder and the cache under the same paths.
+The first machine does the study; every other one runs the same command, writes nothing but its processes' logs, and
+starts those whenever the first begins a training. All of them see the run's folder and the cache under the same paths.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class Meeting:
         self.tell(_END)
         came = [node for node in range(1, self.engine.nodes) if self.store.check([f"joined/{node}"])]
         until = time.monotonic() + _FAREWELL
-        while time.monotonic() < until and not self.store.check([f"left/{node}/{self.count}" for node in came]):
+        heard = [f"left/{node}/{self.count}" for node in came]
+        while heard and time.monotonic() < until and not self.store.check(heard):
             time.sleep(POLL)
 
 
