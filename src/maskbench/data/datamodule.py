@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import lightning as L
 import numpy as np
@@ -12,27 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from maskbench.data.batch import Batch
 from maskbench.schemas import SPLITS
 from maskbench.seeding import generator
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch.
-
-    Attributes:
-        canvases: uint8 (B, 3, C, C).
-        targets: int64 (B,), positions in the class order.
-        rows: int64 (B,), positions in the faces table: what joins predictions to faces.
-    """
-
-    canvases: Tensor
-    targets: Tensor
-    rows: Tensor
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
-        """The same batch on `device`."""
-        return Batch(*(t.to(device, non_blocking=non_blocking) for t in (self.canvases, self.targets, self.rows)))
 
 
 class FaceBatches(Dataset[Batch]):

@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors with its record inside for use, Lightning's own format for resuming."""
+"""Checkpoints: safetensors with its record inside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -18,6 +17,8 @@ from maskbench.models.execution import Execution, has_fast_bf16
 from maskbench.models.registry import build_model
 from maskbench.storage import atomic_path, write_json
 
+#: Files of a training: the epoch that is kept, the last one, where it stands.
+BEST, LAST, RESUME = "best.safetensors", "last.safetensors", "resume.ckpt"
 #: Key of the record inside the safetensors header.
 RECORD = "maskbench"
 FORMAT = 1
@@ -134,19 +135,3 @@ def execution_of(record: dict[str, Any]) -> Execution:
     if saved["precision"] == "bf16" and not has_fast_bf16(saved["device"]):
         saved["precision"] = "fp32"
     return Execution(**saved)
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint writer, through a temporary file and a rename."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write `checkpoint` to `path`, whole or not at all.
-
-        Raises:
-            OSError: the disk is full; the previous file survives.
-        """
-        with atomic_path(Path(path)) as temporary:
-            try:
-                torch.save(checkpoint, temporary)
-            except RuntimeError as error:  # how torch's zip writer reports a full disk
-                raise OSError(f"{path}: could not be written ({error})") from error

@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from maskbench.config import EvaluateConfig, TrainConfig
-from maskbench.data.datamodule import Batch
+from maskbench.data.batch import Batch
 from maskbench.data.transforms import Preprocess, augment
 from maskbench.evaluation.confusion import confusion_metrics
 from maskbench.models.execution import Execution
