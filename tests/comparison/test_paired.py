@@ -270,7 +270,7 @@ def test_a_lucky_seed_is_no_verdict_for_the_arm():
 
 
 def test_the_bootstrap_test_of_the_auc_keeps_its_level_and_has_power():
-    # 30 studies of two equal arms: a level of 5 % has a standard error of 4 %. It is on the safe side (of 700 studies
+    # 20 studies of two equal arms: a level of 5 % has a standard error of 5 %. It is on the safe side (of 700 studies
     # of 130 photographs 4.6, 3.3 and, of a class of 3 %, 1.4 % were rejected), and rejects where arms do differ.
     rng = np.random.default_rng(11)
 
@@ -282,8 +282,8 @@ def test_the_bootstrap_test_of_the_auc_keeps_its_level_and_has_power():
             found.append((table[(table["test"] == BOOTSTRAP) & (table["seed"] == "0")]["p_value"] <= 0.05).to_numpy())
         return np.mean(found, axis=0)
 
-    assert (rejected((2.5, 2.5), 30) <= 0.14).all()
-    assert rejected((1.0, 4.0), 5)[0] >= 0.8
+    assert (rejected((2.5, 2.5), 20) <= 0.15).all()
+    assert rejected((1.0, 4.0), 4)[0] >= 0.75
 
 
 def test_summary_can_take_the_models_as_given(predictions):
