@@ -7,7 +7,7 @@ import pytest
 from maskbench.comparison.answer import comparison_answer, mcnemar_sentences
 from maskbench.comparison.arms import compare_arms
 from maskbench.comparison.bootstrap import PHOTOGRAPHS, PHOTOGRAPHS_AND_SEEDS, draw_metrics
-from maskbench.comparison.paired import NO_DIFFERENCE, NOTHING, difference_table, holm, summary_table, verdict
+from maskbench.comparison.paired import NO_DIFFERENCE, NOTHING, difference_table, summary_table, verdict
 from maskbench.comparison.paired_tests import (
     ALL_SEEDS,
     BOOTSTRAP,
@@ -17,6 +17,7 @@ from maskbench.comparison.paired_tests import (
     paired_tests_table,
 )
 from maskbench.comparison.runs import Runs
+from maskbench.eda.associations import holm
 from maskbench.evaluation.classification import metrics_table
 from maskbench.schemas import validate
 from maskbench.schemas.comparison import COMPARISON_TABLES
@@ -82,12 +83,6 @@ def test_cohens_h_by_hand(tables):
     assert row["h"] == pytest.approx(2 * np.arcsin(np.sqrt(own)) - 2 * np.arcsin(np.sqrt(other)))
     assert np.isnan(pick(tables["differences"], "f1_macro")["h"])
     assert "h: no share of faces" in pick(tables["differences"], "f1_macro")["reason"]
-
-
-def test_holm_by_hand():
-    # Sorted 0.01, 0.02, 0.04 times 3, 2, 1, never falling: 0.03, 0.04, 0.04. NaN is no test.
-    np.testing.assert_allclose(holm(np.array([0.04, 0.01, np.nan, 0.02])), [0.04, 0.03, np.nan, 0.04])
-    assert np.isnan(holm(np.array([np.nan]))).all()
 
 
 def test_the_family_is_the_table(predictions):
