@@ -20,7 +20,11 @@ def images(tmp_path: Path) -> LabelledImages:
     root = make_shapes(tmp_path / "shapes", train=3, val=1)
     # Wide, tall, grey, and JPEG: what folders hold.
     rng = np.random.default_rng(0)
-    for name, shape, mode in (("wide.jpg", (30, 50, 3), "RGB"), ("tall.png", (41, 28, 3), "RGB"), ("g.png", (9, 9), "L")):
+    for name, shape, mode in (
+        ("wide.jpg", (30, 50, 3), "RGB"),
+        ("tall.png", (41, 28, 3), "RGB"),
+        ("g.png", (9, 9), "L"),
+    ):
         Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8), mode).save(root / "train" / "bar" / name)
     return read_labelled(root, validation_share=0.1, seed=0)
 

@@ -56,8 +56,16 @@ def test_a_compact_file_is_read_back_to_within_half_a_step(tmp_path: Path) -> No
     assert all(torch.allclose(found[name], again[name], rtol=1e-6, atol=0) for name in found)
 
 
+def test_equal_weights_give_equal_bytes(tmp_path: Path) -> None:
+    tensors = {"conv.weight": torch.randn(2, 1, 3, 3), "bn.bias": torch.randn(2)}
+    metadata = {key: key for key in ("version", "name", "mean", "std", "top1", "pretraining")}
+    for number in range(8):
+        write_compact_file(tmp_path / f"{number}.safetensors", tensors, metadata)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
 def test_a_compact_file_holds_finite_numbers_only(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="not finite .*: w$"):
+    with pytest.raises(WeightsError, match=r"not finite .*: w$"):
         write_compact_file(tmp_path / "a.safetensors", {"w": torch.tensor([float("inf")])}, {})
     assert list(tmp_path.iterdir()) == []
 

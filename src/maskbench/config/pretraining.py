@@ -41,6 +41,10 @@ class Phase(Section):
     size: int = Field(ge=24, le=512, description="side of the square input, px")
     epochs: int = Field(ge=1, description="passes over the training images")
 
+    def __str__(self) -> str:
+        """As it is typed: `64:30`."""
+        return f"{self.size}:{self.epochs}"
+
 
 class PretrainConfig(Section):
     """Everything that decides what a pretraining computes, but its images."""
@@ -49,8 +53,7 @@ class PretrainConfig(Section):
     sizes: tuple[Phase, ...] = Field(
         (Phase(size=64, epochs=30), Phase(size=96, epochs=20), Phase(size=128, epochs=10)),
         min_length=1,
-        description="input sizes in order with their epochs, `64:30,96:20,128:10`: small ones are cheap, large ones "
-        "last decide what the weights can see",
+        description="input sizes, px, in order with their epochs: small ones are cheap, large ones last show details",
     )
     crop: float = Field(0.75, gt=0, le=1, description="share of the side that an augmented view shows before zooming")
     validation_share: float = Field(

@@ -119,9 +119,7 @@ def _split(images: LabelledImages, kept: NDArray[np.bool_]) -> pd.DataFrame:
     return pd.DataFrame({"label": names[images.targets], "split": side})
 
 
-def _describe(
-    images: LabelledImages, store: ImageStore, kept: NDArray[np.bool_], native: int
-) -> dict[str, Any]:
+def _describe(images: LabelledImages, store: ImageStore, kept: NDArray[np.bool_], native: int) -> dict[str, Any]:
     """The data, as the record tells them: no path of this machine."""
     return {
         "folder": images.root.resolve().name,
