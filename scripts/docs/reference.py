@@ -115,13 +115,17 @@ def _kind(annotation: Any) -> str:
     if origin is tuple:
         several = len(inside) == 2 and inside[1] is ...
         return f"list of {_kind(inside[0])}" if several else f"{len(inside)} × {_kind(inside[0])}"
-    if origin is dict:
-        return "mapping"
     if hasattr(annotation, "__metadata__"):
         return _kind(inside[0])
+    if _is_section(annotation):
+        return f"`{':'.join(annotation.model_fields)}`"
     if type(None) in inside:
         return " or none, ".join(_kind(one) for one in inside if one is not type(None)) + " or none"
-    return {int: "whole number", float: "number", str: "text", bool: "yes / no"}[annotation]
+    return (
+        "mapping"
+        if origin is dict
+        else {int: "whole number", float: "number", str: "text", bool: "yes / no"}[annotation]
+    )
 
 
 def _value(value: Any) -> str:

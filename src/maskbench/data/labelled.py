@@ -141,7 +141,7 @@ def _annotated(root: Path, classes: list[str]) -> dict[str, list[str]]:
     """Tiny-ImageNet's validation images by class."""
     table = root / "val" / ANNOTATIONS
     found: dict[str, list[str]] = {name: [] for name in classes}
-    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(table.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
         name, _, rest = line.partition("\t")
