@@ -18,10 +18,9 @@ from maskbench.models.registry import IMPLEMENTATIONS, build_model, head_of
 from maskbench.models.weight_files import write_compact_file
 from maskbench.rundir import git_commit
 from maskbench.storage import sha256_file, write_json
-from maskbench.training.checkpoint import BACKBONE, execution_of, load_checkpoint
+from maskbench.training.checkpoint import BACKBONE, LAST, execution_of, load_checkpoint
 from maskbench.training.fit_pretraining import PretrainInputs, build_pretraining_data
 from maskbench.training.pretraining import preprocess_at
-from maskbench.training.trainer import LAST
 
 if TYPE_CHECKING:
     from maskbench.stages.pretrain import Wish

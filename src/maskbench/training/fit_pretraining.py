@@ -21,11 +21,11 @@ from maskbench.schemas import write_table
 from maskbench.seeding import seed_everything
 from maskbench.storage import write_json
 from maskbench.training.callbacks import LiveTable
-from maskbench.training.checkpoint import BACKBONE, save_checkpoint
+from maskbench.training.checkpoint import BACKBONE, LAST, RESUME, save_checkpoint
 from maskbench.training.history import TABLES
 from maskbench.training.losses import build_loss
 from maskbench.training.pretraining import PretrainModule
-from maskbench.training.trainer import LAST, RESUME, build_trainer, fit_module
+from maskbench.training.trainer import build_trainer, fit_module
 
 #: Tables that a pretraining leaves.
 PRETRAIN_TABLES = ("epochs", "steps")

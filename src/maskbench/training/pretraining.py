@@ -9,7 +9,7 @@ from torch import nn
 
 from maskbench.config import EvaluateConfig
 from maskbench.config.pretraining import PretrainConfig
-from maskbench.data.datamodule import Batch
+from maskbench.data.batch import Batch
 from maskbench.data.image_store import StoredImages, stored_side
 from maskbench.data.transforms import WholeImage
 from maskbench.evaluation.confusion import accuracy
