@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import lightning as L
 import numpy as np
@@ -16,6 +17,14 @@ from maskbench.schemas import SPLITS
 from maskbench.seeding import generator
 
 
+class Canvases(Protocol):
+    """What a batch is gathered from: a tensor, or what is indexed like one."""
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        """Canvases of int64 (B,) rows: uint8 (B, 3, C, C)."""
+        ...
+
+
 class FaceBatches(Dataset[Batch]):
     """Faces of one side; indexed by lists of positions, so a batch is one gather.
 
@@ -25,7 +34,7 @@ class FaceBatches(Dataset[Batch]):
         rows: int64 (M,), the faces of this side.
     """
 
-    def __init__(self, canvases: Tensor, targets: Tensor, rows: Tensor) -> None:
+    def __init__(self, canvases: Canvases, targets: Tensor, rows: Tensor) -> None:
         self.canvases, self.targets, self.rows = canvases, targets, rows
 
     def __len__(self) -> int:
@@ -95,7 +104,7 @@ class FaceDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        canvases: Tensor,
+        canvases: Canvases,
         split: pd.DataFrame,
         classes: tuple[str, ...],
         *,

@@ -23,7 +23,7 @@ BEST, LAST, RESUME = "best.safetensors", "last.safetensors", "resume.ckpt"
 RECORD = "maskbench"
 FORMAT = 1
 #: Kinds of models a checkpoint may hold; one without a kind is a classifier of faces.
-CLASSIFIER, DETECTOR = "classifier", "detector"
+CLASSIFIER, DETECTOR, BACKBONE = "classifier", "detector", "backbone"
 
 
 class CheckpointError(ValueError):
@@ -73,14 +73,18 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_checkpoint(path: Path, kind: str = CLASSIFIER) -> tuple[nn.Module, dict[str, Any]]:
     """A classifier, in evaluation mode on the CPU, and its record.
+
+    Args:
+        path: of the checkpoint.
+        kind: `CLASSIFIER` of faces, or `BACKBONE`: a pretraining's, with the head for its own classes.
 
     Raises:
         CheckpointError: see `read_record`, or the tensors do not fit the recorded implementation.
     """
     record = read_record(path)
-    _check_kind(path, record, CLASSIFIER)
+    _check_kind(path, record, kind)
     model, _ = build_model(record["implementation"], len(record["classes"]), seed=0, loaded=None)
     return _filled(model, path, record), record
 
@@ -106,7 +110,11 @@ def load_detector_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 def _check_kind(path: Path, record: dict[str, Any], wanted: str) -> None:
     kind = record.get("kind", CLASSIFIER)
     if kind != wanted:
-        use = {CLASSIFIER: "names faces", DETECTOR: "finds faces in photographs"}
+        use = {
+            CLASSIFIER: "names faces",
+            DETECTOR: "finds faces in photographs",
+            BACKBONE: "other trainings start from",
+        }
         raise CheckpointError(f"{path}: a {kind} that {use.get(kind, 'is unknown')}; a {wanted} is needed here")
 
 
