@@ -1,8 +1,7 @@
 """Photographs that are the same, or nearly.
 
 Near-duplicates on two sides of a split let a model be tested on what it has seen. Candidates come from
-perceptual hashes: all pairs within a Hamming distance, exactly, without a table of all pairs in
-memory. A second measure, the correlation of small thumbnails, confirms each: hashes of 64 bits also
+perceptual hashes: all pairs within a Hamming distance, exactly, without comparing all pairs. A second measure, the correlation of small thumbnails, confirms each: hashes of 64 bits also
 meet by chance. Solid pictures are like each other without being copies and are never paired.
 
 Source:
@@ -20,41 +19,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from maskbench.audit.hashes import near_pairs
 from maskbench.audit.quality import Quality
 from maskbench.config import AuditConfig
 from maskbench.schemas import DUPLICATES, empty_table
 
-#: Hash comparisons held in memory at once: 4 million of 8 bytes each.
-_BLOCK = 1 << 22
 _CONFIRM_BLOCK = 1 << 14
-
-
-def near_pairs(hashes: NDArray[np.uint64], max_bits: int) -> NDArray[np.int64]:
-    """Every pair of hashes that differ in at most `max_bits` bits.
-
-    Exact for any threshold; compares block by block, so memory does not grow with the square of N.
-
-    Args:
-        hashes: (N,) uint64.
-        max_bits: 0…64.
-
-    Returns:
-        (P, 3) int64: first index, second index (greater), distance in bits; sorted by the indices.
-
-    Example:
-        >>> near_pairs(np.array([0b0000, 0b1111, 0b0001], dtype=np.uint64), 1).tolist()
-        [[0, 2, 1]]
-    """
-    found = [np.empty((0, 3), dtype=np.int64)]
-    rows = max(1, _BLOCK // max(1, len(hashes)))
-    for start in range(0, len(hashes), rows):
-        block = hashes[start : start + rows]
-        distances = np.bitwise_count(block[:, None] ^ hashes[None, start:])  # (rows, N - start) uint8
-        first, second = np.nonzero(distances <= max_bits)
-        later = second > first
-        first, second = first[later], second[later]
-        found.append(np.stack([first + start, second + start, distances[first, second]], axis=1).astype(np.int64))
-    return np.concatenate(found)
 
 
 def thumbnail_correlation(
