@@ -1,8 +1,9 @@
 """Photographs that are the same, or nearly.
 
 Near-duplicates on two sides of a split let a model be tested on what it has seen. Candidates come from
-perceptual hashes: all pairs within a Hamming distance, exactly, without comparing all pairs. A second measure, the correlation of small thumbnails, confirms each: hashes of 64 bits also
-meet by chance. Solid pictures are like each other without being copies and are never paired.
+perceptual hashes: all pairs within a Hamming distance, exactly, without comparing all pairs. A second
+measure, the correlation of small thumbnails, confirms each: hashes of 64 bits also meet by chance.
+Solid pictures are like each other without being copies and are never paired.
 
 Source:
     Perceptual hash: Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions",

@@ -136,10 +136,10 @@ def _pairs_in_band(hashes: Hashes, max_bits: int, band: Band, earlier: tuple[Ban
         # Of two keys that differ the smaller one asks; within a key, each asks for those after it.
         low = starts[wanted] if flip else np.arange(1, len(keys) + 1)
         sizes = np.where(wanted >= keys, starts[wanted + 1] - low, 0)
-        for first, second in _expanded(low, sizes):
-            distances = np.bitwise_count(ordered[first] ^ ordered[second])
+        for asking, asked in _expanded(low, sizes):
+            distances = np.bitwise_count(ordered[asking] ^ ordered[asked])
             near = distances <= max_bits
-            first, second, distances = first[near], second[near], distances[near]
+            first, second, distances = asking[near], asked[near], distances[near]
             new = np.ones(len(first), dtype=bool)
             for other in earlier:
                 new &= np.bitwise_count(other.keys(ordered[first] ^ ordered[second])) > other.slack

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from maskbench.eda.bands import FACTORS, factor_bands, tables_per_photograph
@@ -80,7 +81,7 @@ def cramers_v_corrected(table: Floats) -> float:
     return float(np.sqrt(phi2 / smaller)) if smaller > 0 else float("nan")
 
 
-def kruskal_h(values: Floats, codes: Ints, groups: int, weights: Ints) -> Floats:
+def kruskal_h(values: Floats, codes: Ints, groups: int, weights: NDArray[np.integer]) -> Floats:
     """Kruskal and Wallis's H with tie correction, for weighted faces.
 
     Args:
@@ -202,7 +203,7 @@ def _kruskal_row(
     if not reason:
         drawn = np.full(resamples.count, np.nan)
         for rows, weights in resamples.blocks(positions):
-            sizes = weights.sum(axis=1)
+            sizes = weights.sum(axis=1, dtype=np.int64)
             h = kruskal_h(values, codes, k, weights)
             drawn[rows] = np.divide(h, sizes - 1, out=np.full(len(h), np.nan), where=sizes > 1)
         root = effect_interval(
@@ -239,7 +240,7 @@ def _chi_squared_row(boxes: pd.DataFrame, factor: str, classes: Sequence[str], r
         tables, _ = tables_per_photograph(boxes, bands, classes, resamples)
         observed = tables.sum(axis=0).astype(float)
         photographs = int((tables.sum(axis=(1, 2)) > 0).sum())
-        drawn = cramers_v(np.tensordot(resamples.weights, tables, axes=1).astype(float))
+        drawn = cramers_v(resamples.totals(tables))
         observed = observed[observed.sum(axis=1) > 0][:, observed.sum(axis=0) > 0]
     k, b = observed.shape
     defined = min(k, b) >= 2
