@@ -1,10 +1,11 @@
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, ImageFilter
 
-from maskbench.audit.duplicates import find_duplicates, thumbnail_correlation
+from maskbench.audit.duplicates import Fingerprints, find_duplicates, thumbnail_correlation
 from maskbench.audit.quality import measure
 from maskbench.config import AuditConfig
 from maskbench.schemas import DUPLICATES, validate
@@ -24,7 +25,12 @@ def test_correlation_by_hand():
 
 def pairs(pictures, labels=None, bits=8):
     ids = [str(index) for index in range(len(pictures))]
-    table = find_duplicates(ids, [measure(p) for p in pictures], labels or {}, AuditConfig(near_duplicate_bits=bits))
+    rows = [(image_id, label) for image_id, found in (labels or {}).items() for label in found.elements()]
+    with Fingerprints() as prints:
+        for picture in pictures:
+            prints.add(measure(picture))
+        faces = pd.DataFrame(rows, columns=["image_id", "label"])
+        table = find_duplicates(ids, prints, faces, AuditConfig(near_duplicate_bits=bits))
     return validate(table, DUPLICATES)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maskbench.data.faces import FaceCrops, crop_regions
+from maskbench.data.crops import FaceCrops, crop_regions
 from maskbench.data.properties import (
     THUMBNAIL_SIDE,
     face_geometry,

@@ -41,17 +41,19 @@ class Quality:
     solid: bool
 
 
-def measure(rgb: Image.Image) -> Quality:
+def measure(rgb: Image.Image, pixels: NDArray[np.uint8] | None = None) -> Quality:
     """Measure a photograph.
 
     Args:
         rgb: mode `RGB`.
+        pixels: the same as an array (H, W, 3), where the caller has it.
     """
+    pixels = np.asarray(rgb) if pixels is None else pixels
     luma = rgb.convert("L")
     brightness, contrast = _mean_and_deviation(luma.histogram())
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     digest = hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode())
-    digest.update(np.asarray(rgb).data)
+    digest.update(pixels.data)
     return Quality(
         brightness=brightness,
         contrast=contrast,

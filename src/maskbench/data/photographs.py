@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from PIL import Image
 
 from maskbench.data.boxes import BOX_COLUMNS
 from maskbench.data.images import decode_rgb
+from maskbench.steps import in_order
 from maskbench.storage import atomic_path, content_key
 
 #: Changes when the cache's content or layout does.
@@ -125,10 +125,9 @@ def _decode_all(
         height, width = sizes[index]
         pixels[starts[index] : starts[index + 1]] = resized(photograph, int(height), int(width)).reshape(-1)
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        for done, _ in enumerate(pool.map(keep, range(len(files))), start=1):
-            if progress:
-                progress(done, len(files))
+    for done, _ in enumerate(in_order(keep, range(len(files)), 2), start=1):
+        if progress:
+            progress(done, len(files))
     pixels.flush()
 
 

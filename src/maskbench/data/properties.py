@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskbench.data.boxes import BOX_COLUMNS, Floats, box_area, box_iou, box_properties, square_around
-from maskbench.data.faces import FaceCrops
+from maskbench.data.crops import FaceCrops
 from maskbench.data.light import laplacian_variance, saturation_mean
 
 #: Common size, px, of faces whose sharpness and likeness are compared. Three quarters of the faces of

@@ -280,10 +280,10 @@ def _stray_text(root: Element) -> tuple[str, ...]:
 
 def _stray_pieces(root: Element) -> Iterator[str]:
     for element in root.iter():
-        inside = element.text if len(element) else None  # text of a leaf is its value
-        for text in (inside, element.tail if element is not root else None):
-            if text and text.strip():
-                yield _shown(" ".join(text.split()))
+        if len(element) and (text := element.text) and not text.isspace():  # text of a leaf is its value
+            yield _shown(" ".join(text.split()))
+        if (text := element.tail) and not text.isspace() and element is not root:
+            yield _shown(" ".join(text.split()))
 
 
 def _shown(text: str) -> str:

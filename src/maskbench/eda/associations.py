@@ -108,7 +108,8 @@ def kruskal_h(values: Floats, codes: Ints, groups: int, weights: NDArray[np.inte
     squares = np.divide(sums**2, sizes, out=np.zeros_like(sums), where=sizes > 0).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         raw = 12 / (n * (n + 1)) * squares - 3 * (n + 1)
-        correction = 1 - (ties**3 - ties).sum(axis=1) / (n**3 - n)
+        # A product: a power of 3 takes ten times as long.
+        correction = 1 - (ties * ties * ties - ties).sum(axis=1) / (n**3 - n)
         return np.where(correction > 0, np.maximum(raw, 0) / correction, np.nan)
 
 

@@ -138,8 +138,10 @@ class Resamples:
         order = np.argsort(values, kind="stable")
         ordered, columns = values[order], positions[order]
         medians = np.full(self.count, np.nan)
+        highest = int(self.weights.max(initial=0)) * len(columns)
+        wide = np.int32 if highest < 2**31 else np.int64
         for rows, weights in self.blocks(columns):
-            reached = weights.cumsum(axis=1, dtype=np.int64)  # (r, N): faces up to and including this one
+            reached = weights.cumsum(axis=1, dtype=wide)  # (r, N): faces up to and including this one
             last = reached[:, -1:]
             # The first face at which more than so many are reached; of none drawn, a place beyond the end.
             lower, upper = ((reached <= middle).sum(axis=1) for middle in ((last - 1) // 2, last // 2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ import pandas as pd
 from maskbench.config import WEIGHTS_NAMES, Config, ConfigError
 from maskbench.rundir import RunDir, cache_folder
 from maskbench.schemas import read_table
-from maskbench.storage import content_key, read_json, sha256_file
+from maskbench.storage import canonical_json, read_json, sha256_file
 
 
 @dataclass(frozen=True)
@@ -149,14 +151,29 @@ def weights_state(context: Context) -> str:
 def dataset_state(context: Context) -> str:
     """Hash of names, sizes and modification times of the dataset's files."""
     root = dataset_root(context)
-    facts: list[list[Any]] = [[str(root.resolve()), 0, 0]]
-    facts += [
-        [path.relative_to(root).as_posix(), path.stat().st_size, path.stat().st_mtime_ns]
-        for folder in ("images", "annotations")
-        for path in sorted((root / folder).iterdir())
-        if path.is_file()  # a dangling link is the audit's to report
-    ]
-    return content_key(facts)
+    # The bytes of `content_key` of [[root, 0, 0], [name, size, time], …], one file at a time.
+    digest = hashlib.sha256(b"[" + canonical_json([str(root.resolve()), 0, 0]))
+    for folder in ("images", "annotations"):
+        with os.scandir(root / folder) as entries:
+            names = sorted(
+                entry.name for entry in entries if entry.is_file()
+            )  # a dangling link is the audit's to report
+        for name in names:
+            facts = (root / folder / name).stat()
+            digest.update(b"," + canonical_json([f"{folder}/{name}", facts.st_size, facts.st_mtime_ns]))
+    digest.update(b"]")
+    return digest.hexdigest()
+
+
+def crop_writer(context: Context) -> Any:
+    """Where the audit leaves the faces it cuts for `face_crops`."""
+    from maskbench.data.crops import CropWriter
+
+    return CropWriter(_faces_cache(), context.config.faces.margin)
+
+
+def _faces_cache() -> Path:
+    return cache_folder() / "faces"
 
 
 def face_crops(context: Context, images: pd.DataFrame, faces: pd.DataFrame, margin: float | None = None) -> Any:
@@ -168,10 +185,10 @@ def face_crops(context: Context, images: pd.DataFrame, faces: pd.DataFrame, marg
         faces: `schemas.FACES`.
         margin: context around the box; None: the study's.
     """
-    from maskbench.data.faces import cached_faces
+    from maskbench.data.crops import cached_faces
 
     return cached_faces(
-        cache_folder() / "faces",
+        _faces_cache(),
         lambda: dataset_root(context),
         images,
         faces,

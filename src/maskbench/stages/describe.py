@@ -9,23 +9,27 @@ import pandas as pd
 from maskbench import schemas
 from maskbench.rundir import RunError
 from maskbench.schemas import write_table
-from maskbench.stages.context import Context, dataset_root, face_crops
+from maskbench.stages.context import Context, crop_writer, dataset_root, face_crops
 from maskbench.storage import write_json
 
 
 def audit(context: Context) -> list[Path]:
-    """Check the dataset, and decide the class order."""
+    """Check the dataset, and decide the class order; the faces are cut from the photographs on the way."""
     from maskbench.audit.scan import scan_dataset
     from maskbench.audit.summary import write_audit
 
     config, folder = context.config, context.folders.stage("audit")
-    result = scan_dataset(
-        dataset_root(context),
-        config.audit,
-        config.data.label_map,
-        config.data.classes,
-        progress=context.progress("audit"),
-    )
+    with crop_writer(context) as crops:
+        result = scan_dataset(
+            dataset_root(context),
+            config.audit,
+            config.data.label_map,
+            config.data.classes,
+            progress=context.progress("audit"),
+            crops=crops,
+        )
+        if not result.has_errors:
+            crops.keep(result.images, result.faces)
     written = write_audit(result, folder)
     if result.has_errors:
         errors = result.findings[result.findings["severity"] == "error"]
