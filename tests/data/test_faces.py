@@ -125,11 +125,11 @@ def test_the_key_is_that_of_the_whole(dataset, monkeypatch: pytest.MonkeyPatch) 
 def test_faces_cut_by_the_way_are_those_that_are_cut_later(dataset, tmp_path: Path, monkeypatch) -> None:
     root, images, faces = dataset
     plain = cut_faces(root, images, faces, 0.25, max_pixels=10**6)
-    with module.CropWriter(tmp_path / "cache", 0.25) as writer:
+    with module.CropKeeper(tmp_path / "cache", 0.25) as writer:
         for image_id, group in faces.groupby("image_id"):
             photograph = np.asarray(Image.open(root / "images" / f"{image_id}.png"))
             boxes = group[["xmin", "ymin", "xmax", "ymax"]].to_numpy().tolist()
-            writer.add(module.cut_regions(photograph, boxes, 0.25))
+            writer.add(writer.cut(photograph, boxes))
         writer.keep(images, faces)
     monkeypatch.setattr(module, "decode_rgb", lambda *_: pytest.fail("decoded again"))
     found = cached_faces(tmp_path / "cache", root, images, faces, 0.25, max_pixels=10**6)
@@ -140,8 +140,8 @@ def test_faces_cut_by_the_way_are_those_that_are_cut_later(dataset, tmp_path: Pa
 
 def test_what_is_not_kept_leaves_nothing(dataset, tmp_path: Path) -> None:
     _, images, faces = dataset
-    with module.CropWriter(tmp_path / "cache", 0.25) as writer:
+    with module.CropKeeper(tmp_path / "cache", 0.25) as writer:
         writer.add(b"too few")
-        with pytest.raises(ValueError, match="7 bytes were written for regions of"):
+        with pytest.raises(ValueError, match="7 bytes were written, not"):
             writer.keep(images, faces)
     assert list((tmp_path / "cache").iterdir()) == []

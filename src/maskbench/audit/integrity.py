@@ -20,8 +20,8 @@ from maskbench.audit.checks import Finding
 from maskbench.audit.files import Pair
 from maskbench.audit.quality import Quality, measure
 from maskbench.config import AuditConfig
-from maskbench.data.crops import cut_regions
 from maskbench.data.images import Header, ImageError, decode, read_bytes, suffix_matches
+from maskbench.data.keeping import Keeper
 from maskbench.data.voc import AnnotatedObject, Annotation, AnnotationError, Problem, clean_label, read_annotation
 
 
@@ -95,17 +95,17 @@ class Reading:
     Attributes:
         rules: labels to classes.
         config: thresholds.
-        margin: context of the faces that are cut out, as a share of the box's longer side; None: none are.
+        keepers: keep pixels of usable photographs.
     """
 
     rules: LabelRules
     config: AuditConfig
-    margin: float | None = None
+    keepers: Sequence[Keeper] = ()
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """What is kept of a pair: no decoded pixels but the faces' own.
+    """What is kept of a pair: no decoded pixels but those that keepers cut.
 
     Attributes:
         pair: the files.
@@ -113,7 +113,7 @@ class Inspected:
         faces: the usable ones.
         findings: what is wrong with either file.
         tally: labels met.
-        crops: RGB bytes of the faces' regions, one after the other.
+        kept: what each keeper cut; nothing of an unusable pair.
     """
 
     pair: Pair
@@ -121,7 +121,7 @@ class Inspected:
     faces: list[Face]
     findings: list[Finding]
     tally: LabelTally
-    crops: bytes
+    kept: tuple[bytes, ...]
 
 
 def inspect_pair(pair: Pair, reading: Reading) -> Inspected:
@@ -135,7 +135,7 @@ def inspect_pair(pair: Pair, reading: Reading) -> Inspected:
     image, pixels = _read_photograph(pair.image, reading.config.max_pixels)
     findings = check_image(pair, image, reading.config.flat_contrast) + check_annotation(pair, annotation, image)
     if isinstance(image, ImageError) or not isinstance(annotation, Annotation):
-        return Inspected(pair, None, [], findings, LabelTally(), b"")
+        return Inspected(pair, None, [], findings, LabelTally(), ())
     tally, size = LabelTally(), (image.header.width, image.header.height)
     faces, found = usable_faces(
         annotation, size, pair.annotation_file, reading.rules, tally, reading.config.tiny_px
@@ -144,8 +144,9 @@ def inspect_pair(pair: Pair, reading: Reading) -> Inspected:
     if not faces:
         detail = f"{annotation.object_count} annotated, none usable" if annotation.object_count else "no face annotated"
         findings.append(Finding("no_faces", pair.file, detail))
-    cut = b"" if reading.margin is None else cut_regions(pixels, [face.box for face in faces], reading.margin)
-    return Inspected(pair, image, faces, findings, tally, cut)
+    boxes = [face.box for face in faces]
+    kept = tuple(keeper.cut(pixels, boxes) for keeper in reading.keepers)
+    return Inspected(pair, image, faces, findings, tally, kept)
 
 
 def _read_photograph(path: Path, max_pixels: int) -> tuple[ImageFacts | ImageError, NDArray[np.uint8]]:

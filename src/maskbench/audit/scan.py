@@ -22,7 +22,7 @@ from maskbench.audit.files import ANNOTATIONS_FOLDER, IMAGES_FOLDER, Pair, pair_
 from maskbench.audit.integrity import Face, ImageFacts, Inspected, LabelRules, LabelTally, Reading, inspect_pair
 from maskbench.config import AuditConfig
 from maskbench.data.boxes import BOX_COLUMNS
-from maskbench.data.crops import CropWriter
+from maskbench.data.keeping import Keeper
 from maskbench.schemas import DUPLICATES, FACES, IMAGES, empty_table, validate
 from maskbench.steps import in_order
 
@@ -63,7 +63,7 @@ def scan_dataset(
     *,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    crops: CropWriter | None = None,
+    keepers: Sequence[Keeper] = (),
 ) -> AuditResult:
     """Audit a dataset folder.
 
@@ -74,14 +74,13 @@ def scan_dataset(
         classes: permitted class names; empty: all found.
         workers: threads (decoding releases the interpreter lock); None: one per processor, at most 16.
         progress: called with photographs done and in all.
-        crops: is given the pixels of the faces, in the order of the faces' table, while the photographs are decoded
-            anyway; None: they are not cut.
+        keepers: keep pixels while the photographs are decoded anyway; `keep` is the caller's to call.
 
     Returns:
         Tables and findings. What is broken becomes a finding; nothing raises for a dataset's content.
 
     Raises:
-        OSError: `crops` cannot be written.
+        OSError: a keeper's file cannot be written.
     """
     root = Path(root)
     missing = [name for name in (IMAGES_FOLDER, ANNOTATIONS_FOLDER) if not (root / name).is_dir()]
@@ -90,7 +89,7 @@ def scan_dataset(
         return AuditResult(empty_table(IMAGES), empty_table(FACES), findings_table([finding]), empty_table(DUPLICATES))
     pairs, findings = pair_files(root)
     rules = LabelRules(label_map, classes)
-    reading = Reading(rules, config, crops.margin if crops else None)
+    reading = Reading(rules, config, keepers)
     threads = max(1, workers if workers is not None else min(16, os.cpu_count() or 1))
     tally, kinds, image_rows, face_rows = LabelTally(), _Kinds(), _Rows(IMAGES), _Rows(FACES)
     with Fingerprints() as prints:
@@ -103,8 +102,8 @@ def scan_dataset(
                     face_rows.add(_face_row(item.pair, face, item.image))
                 kinds.add(item.pair.file, item.image)
                 prints.add(item.image.quality)
-            if crops:
-                crops.add(item.crops)
+                for keeper, part in zip(keepers, item.kept, strict=True):
+                    keeper.add(part)
             if progress:
                 progress(done, len(pairs))
         images, faces = image_rows.table(), face_rows.table()

@@ -2,18 +2,15 @@
 
 The cache holds every face at its native resolution with the context that augmentation can reach. It stays
 on disk; memory holds what is used. The audit, which decodes every photograph anyway, fills it
-(`CropWriter`).
+(`CropKeeper`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -22,8 +19,9 @@ from numpy.typing import NDArray
 
 from maskbench.data.boxes import BOX_COLUMNS, square_around
 from maskbench.data.images import decode_rgb
+from maskbench.data.keeping import Keeper
 from maskbench.steps import in_order
-from maskbench.storage import atomic_path, canonical_json, umask
+from maskbench.storage import atomic_path, canonical_json
 
 #: Changes when the cache's content or layout does.
 CACHE_VERSION = "1"
@@ -150,22 +148,6 @@ def _cut_into(
             progress(done, len(rows_of))
 
 
-def cut_regions(photograph: Bytes, boxes_xyxy: Sequence[Sequence[float]], margin: float) -> bytes:
-    """The pixels of the regions of a photograph's faces, one after the other: see `crop_regions`.
-
-    Args:
-        photograph: (H, W, 3) uint8.
-        boxes_xyxy: N boxes `x0 y0 x1 y1`, px.
-        margin: context.
-    """
-    if not len(boxes_xyxy):
-        return b""
-    height, width = photograph.shape[:2]
-    bounds = np.tile(np.array([[0.0, 0.0, width, height]]), (len(boxes_xyxy), 1))
-    regions = context_regions(np.asarray(boxes_xyxy, dtype=float), margin, bounds).tolist()
-    return b"".join(photograph[y0:y1, x0:x1].tobytes() for x0, y0, x1, y1 in regions)
-
-
 def cache_key(images: pd.DataFrame, faces: pd.DataFrame, margin: float) -> str:
     """Key of the crops' content: the photographs' hashes, the boxes, the margin, the version."""
     hashes = dict(zip(images["image_id"], images["sha256"], strict=True))
@@ -188,55 +170,31 @@ def _cache_file(cache: Path, images: pd.DataFrame, faces: pd.DataFrame, margin: 
     return cache / f"faces-{cache_key(images, faces, margin)[:20]}.bin"
 
 
-class CropWriter:
-    """Faces on their way to the cache while somebody else decodes the photographs; removed unless kept.
+class CropKeeper(Keeper):
+    """Keeps the faces' crops.
 
     Args:
-        cache: the cache's folder, made when missing.
+        cache: the cache's folder.
         margin: context.
-
-    Raises:
-        OSError: the cache cannot be written; so do the methods.
     """
 
     def __init__(self, cache: Path, margin: float) -> None:
+        super().__init__(cache)
         self.margin = margin
-        self._cache = cache
-        cache.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".faces-", suffix=".bin", dir=cache)
-        self._path, self._file = Path(name), os.fdopen(descriptor, "wb")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
-
-    def add(self, pixels: bytes) -> None:
-        """Append the regions of the next faces, as `cut_regions` cuts them."""
-        self._file.write(pixels)
+    def cut(self, photograph: Bytes, boxes_xyxy: Sequence[Sequence[float]]) -> bytes:
+        """The pixels of the faces' regions, one after the other."""
+        if not len(boxes_xyxy):
+            return b""
+        height, width = photograph.shape[:2]
+        bounds = np.array([[0.0, 0.0, width, height]])
+        regions = context_regions(np.asarray(boxes_xyxy, dtype=float), self.margin, bounds).tolist()
+        return b"".join(photograph[y0:y1, x0:x1].tobytes() for x0, y0, x1, y1 in regions)
 
     def keep(self, images: pd.DataFrame, faces: pd.DataFrame) -> None:
-        """Put what was written in the cache, as the crops of exactly these faces, in this order.
-
-        Args:
-            images: photographs.
-            faces: faces.
-
-        Raises:
-            ValueError: it is not as many bytes as their regions hold.
-        """
-        size, written = int(_starts(crop_regions(faces, self.margin))[-1]), self._file.tell()
-        if written != size:
-            raise ValueError(f"crops: {written} bytes were written for regions of {size}")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        path = _cache_file(self._cache, images, faces, self.margin)
-        with FileLock(path.with_suffix(".lock")):
-            self._path.chmod(0o666 & ~umask())
-            self._path.replace(path)
+        """As `cached_faces` finds them."""
+        size = int(_starts(crop_regions(faces, self.margin))[-1])
+        self.finish(_cache_file(self.cache, images, faces, self.margin), size)
 
 
 def cached_faces(
