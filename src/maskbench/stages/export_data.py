@@ -138,7 +138,8 @@ def faces_of_folder(root: Path, record: dict[str, Any], progress: Progress) -> F
     """
     from maskbench.audit.scan import scan_dataset
     from maskbench.config import AuditConfig
-    from maskbench.data.faces import cut_faces, make_canvases
+    from maskbench.data.crops import cut_faces
+    from maskbench.data.faces import make_canvases
 
     config, classes = AuditConfig(), tuple(record["classes"])
     found = scan_dataset(root, config, {}, (), progress=progress("photographs"))
