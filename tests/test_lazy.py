@@ -53,5 +53,5 @@ def test_help_is_there_at_once(tmp_path: Path) -> None:
 
 def test_data_stages_do_without_torch(tmp_path: Path) -> None:
     stages = [["audit", "sample", *SMOKE, *FEW, "-n", "a"], ["split", "-n", "a"]]
-    eda = ("maskbench.data.faces", "maskbench.eda.compute", "maskbench.report.sections")
+    eda = ("maskbench.data.crops", "maskbench.data.photographs", "maskbench.eda.compute", "maskbench.report.sections")
     loads_none_of(SLOW, stages, tmp_path, eda)

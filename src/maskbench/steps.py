@@ -1,10 +1,13 @@
-"""Work in named steps, told one after the other."""
+"""Work in named steps, told one after the other; work on many things side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 #: Called with steps done and in all.
 Progress = Callable[[int, int], None]
@@ -32,3 +35,31 @@ def in_steps(progress: Progress | None, steps: Mapping[str, Callable[[], Result]
         if progress:
             progress(done, len(steps))
     return found
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Results of `work` on each item, by threads, in the items' order.
+
+    Only a few items per thread are begun before their turn: memory does not grow with their number.
+
+    Args:
+        work: what the threads do; an error is raised here, in its turn.
+        items: as many as there are.
+        workers: threads, ≥ 1.
+
+    Example:
+        >>> list(in_order(abs, [-1, 2, -3], workers=2))
+        [1, 2, 3]
+    """
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -164,8 +164,12 @@ def content_key(value: Any) -> str:
         >>> content_key({"b": 1, "a": 2}) == content_key({"a": 2, "b": 1})
         True
     """
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """The bytes that `content_key` hashes: sorted keys, no white space, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def describe_files(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:

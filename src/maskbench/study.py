@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -202,7 +202,7 @@ def run_stages(names: Sequence[str], context: Context) -> None:
         RunError: a stage that is needed has not run.
         AuditFailedError: the dataset has an error that stops a study.
     """
-    done: set[str] = set()
+    context, done = replace(context, planned=frozenset(names)), set[str]()
     for name, stage in STAGES.items():
         if name not in names:
             continue

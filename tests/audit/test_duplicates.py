@@ -1,13 +1,11 @@
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from maskbench.audit import duplicates
-from maskbench.audit.duplicates import find_duplicates, near_pairs, thumbnail_correlation
+from maskbench.audit.duplicates import Fingerprints, find_duplicates, thumbnail_correlation
 from maskbench.audit.quality import measure
 from maskbench.config import AuditConfig
 from maskbench.schemas import DUPLICATES, validate
@@ -19,49 +17,6 @@ def scene(seed, size=(96, 80)):
     return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
 
 
-def brute_force(hashes, bits):
-    return [
-        [i, j, (int(hashes[i]) ^ int(hashes[j])).bit_count()]
-        for i in range(len(hashes))
-        for j in range(i + 1, len(hashes))
-        if (int(hashes[i]) ^ int(hashes[j])).bit_count() <= bits
-    ]
-
-
-@st.composite
-def clustered_hashes(draw):
-    """Hashes near a few centres: uniform ones are never near each other."""
-    centres = draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4))
-    flips = st.lists(st.integers(0, 63), max_size=12)
-    values = []
-    for _ in range(draw(st.integers(0, 30))):
-        value = draw(st.sampled_from(centres))
-        for bit in draw(flips):
-            value ^= 1 << bit
-        values.append(value)
-    return np.array(values, dtype=np.uint64)
-
-
-@settings(max_examples=60, deadline=None)
-@given(clustered_hashes(), st.integers(0, 64), st.sampled_from([1, 7, 64, 1 << 22]))
-def test_near_pairs_equal_brute_force_for_any_block(hashes, bits, block):
-    original = duplicates._BLOCK
-    duplicates._BLOCK = block
-    try:
-        assert near_pairs(hashes, bits).tolist() == brute_force(hashes, bits)
-    finally:
-        duplicates._BLOCK = original
-
-
-def test_near_pairs_of_many_hashes():
-    rng = np.random.default_rng(0)
-    hashes = rng.integers(0, 2**64, 20_000, dtype=np.uint64)
-    hashes[19_999] = hashes[0] ^ np.uint64(0b101)
-    hashes[5_000] = hashes[12_345] ^ np.uint64(1 << 63)
-    # Two random hashes of 64 bits are within 6 bits with probability 5e-12: none among 2e8 pairs.
-    assert near_pairs(hashes, 6).tolist() == [[0, 19_999, 2], [5_000, 12_345, 1]]
-
-
 def test_correlation_by_hand():
     thumbnails = np.array([[0, 10, 20], [20, 10, 0], [5, 5, 5], [10, 30, 50]], dtype=np.uint8)
     values = thumbnail_correlation(thumbnails, np.array([0, 0, 0]), np.array([1, 2, 3]))
@@ -70,7 +25,12 @@ def test_correlation_by_hand():
 
 def pairs(pictures, labels=None, bits=8):
     ids = [str(index) for index in range(len(pictures))]
-    table = find_duplicates(ids, [measure(p) for p in pictures], labels or {}, AuditConfig(near_duplicate_bits=bits))
+    rows = [(image_id, label) for image_id, found in (labels or {}).items() for label in found.elements()]
+    with Fingerprints() as prints:
+        for picture in pictures:
+            prints.add(measure(picture))
+        faces = pd.DataFrame(rows, columns=["image_id", "label"])
+        table = find_duplicates(ids, prints, faces, AuditConfig(near_duplicate_bits=bits))
     return validate(table, DUPLICATES)
 
 

@@ -54,6 +54,19 @@ def test_laplacian_by_hand():
     assert laplacian_variance(luma) == pytest.approx(20 / 9)
 
 
+@settings(max_examples=60, deadline=None)
+@given(PHOTOS)
+def test_measures_equal_the_plain_way_to_the_last_bit(pixels):
+    luma = pixels[..., 0].astype(np.int64)
+    padded = np.pad(luma, 1, mode="edge")
+    plain = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:] - 4 * luma
+    assert laplacian_variance(pixels[..., 0]) == int((plain**2).sum()) / luma.size
+    most, least = pixels.max(axis=2).ravel(), pixels.min(axis=2).ravel()
+    reciprocals = np.array([0.0] + [1 / n for n in range(1, 256)]).astype(np.float32)
+    per_pixel = (most - least).astype(np.float32) * reciprocals[most]
+    assert saturation_mean(Image.fromarray(pixels)) == 255.0 * float(per_pixel.mean())
+
+
 def test_the_extreme_laplacian_does_not_overflow():
     board = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)
     assert laplacian_variance(board) == pytest.approx(laplace(board.astype(float), mode="nearest").var())

@@ -11,10 +11,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from maskbench.audit import integrity
 from maskbench.audit.checks import CHECKS
 from maskbench.audit.scan import scan_dataset
 from maskbench.audit.summary import summarise, summary_text, terminal_summary, write_audit
 from maskbench.config import AuditConfig
+from maskbench.data import images as images_module
+from maskbench.data.crops import CropKeeper, cached_faces, cut_faces
+from maskbench.data.images import read_bytes
+from maskbench.data.photographs import PhotographKeeper, cached_photographs, usable_images
 from maskbench.schemas import DUPLICATES, FACES, FINDINGS, IMAGES, read_table
 
 CONFIG = AuditConfig(max_pixels=1_000_000)
@@ -404,3 +409,35 @@ def test_the_real_dataset(real_dataset):
         assert int(xmax) == int(width) + 1
     assert (result.duplicates["kind"] == "near").sum() == 14 and (result.duplicates["kind"] == "exact").sum() == 5
     assert sorted(result.faces["label"].unique()) == ["mask_weared_incorrect", "with_mask", "without_mask"]
+
+
+def test_each_file_is_read_and_decoded_once_for_tables_crops_and_photographs(dataset, tmp_path, monkeypatch):
+    dataset.add("faceless", picture(7))
+    dataset.add("crowd", picture(8), face("a"), face("b", (30, 10, 63, 47)))
+    dataset.image("damaged.png", b"\x89PNG\r\n\x1a\n")
+    plain = dataset.scan()
+    crops = cut_faces(dataset.root, plain.images, plain.faces, 0.25, max_pixels=CONFIG.max_pixels)
+    read = []
+    for module in (integrity, images_module):
+        monkeypatch.setattr(module, "read_bytes", lambda path, limit: read.append(path.name) or read_bytes(path, limit))
+    with CropKeeper(tmp_path / "faces", 0.25) as faces, PhotographKeeper(tmp_path / "whole", 32) as whole:
+        result = dataset.scan(keepers=(faces, whole), workers=2)
+        faces.keep(result.images, result.faces)
+        whole.keep(result.images, result.faces)
+    for table in ("images", "faces", "findings", "duplicates"):
+        pd.testing.assert_frame_equal(getattr(result, table), getattr(plain, table))
+    assert sorted(read) == sorted(path.name for path in (dataset.root / "images").iterdir())
+
+    refuse = {"root": lambda: pytest.fail("decoded again"), "images": result.images, "faces": result.faces}
+    kept = cached_faces(tmp_path / "faces", **refuse, margin=0.25, max_pixels=CONFIG.max_pixels)
+    np.testing.assert_array_equal(kept.pixels, crops.pixels)
+    refuse["images"] = usable_images(result.images, result.faces)
+    photographs = cached_photographs(
+        tmp_path / "whole", **refuse, classes=("a", "b"), longest=32, max_pixels=CONFIG.max_pixels
+    )
+    again = cached_photographs(
+        tmp_path / "again", **{**refuse, "root": dataset.root}, classes=("a", "b"), longest=32,
+        max_pixels=CONFIG.max_pixels,
+    )  # fmt: skip
+    assert "faceless" not in photographs.image_ids and "crowd" in photographs.image_ids
+    np.testing.assert_array_equal(photographs.pixels, again.pixels)

@@ -9,7 +9,7 @@ import pytest
 from maskbench.audit.scan import scan_dataset
 from maskbench.comparison.factors import explain_errors, factors_answer, named_properties, rank_factors
 from maskbench.config import AuditConfig
-from maskbench.data.faces import cut_faces
+from maskbench.data.crops import cut_faces
 from maskbench.data.properties import face_properties
 from maskbench.data.sample import SampleParams, generate_sample
 from maskbench.schemas import validate

@@ -8,8 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from maskbench.data import faces as module
-from maskbench.data.faces import cached_faces, canvas_size, cut_faces, make_canvases, resize_region
+from maskbench.data import crops as module
+from maskbench.data.crops import cached_faces, cut_faces
+from maskbench.data.faces import canvas_size, make_canvases, resize_region
+from maskbench.storage import content_key
 from tests.conftest import faces_table
 
 
@@ -89,8 +91,9 @@ def test_a_second_call_decodes_nothing(dataset, tmp_path: Path, monkeypatch: pyt
 
 def test_a_damaged_cache_is_made_again(dataset, tmp_path: Path) -> None:
     root, images, faces = dataset
-    first = cached_faces(tmp_path / "cache", root, images, faces, 0.25, max_pixels=10**6)
-    (path,) = (tmp_path / "cache").glob("*.safetensors")
+    first = cut_faces(root, images, faces, 0.25, max_pixels=10**6)
+    cached_faces(tmp_path / "cache", root, images, faces, 0.25, max_pixels=10**6)
+    (path,) = (tmp_path / "cache").glob("*.bin")
     path.write_bytes(path.read_bytes()[:-100])
     again = cached_faces(tmp_path / "cache", root, images, faces, 0.25, max_pixels=10**6)
     np.testing.assert_array_equal(again.pixels, first.pixels)
@@ -106,4 +109,39 @@ def test_two_processes_sharing_a_cache_do_not_corrupt_it(dataset, tmp_path: Path
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         sums = list(pool.map(_fill, [(tmp_path / "cache", root, images, faces)] * 4))
     assert len(set(sums)) == 1
-    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 1
+    assert len(list((tmp_path / "cache").glob("*.bin"))) == 1
+
+
+def test_the_key_is_that_of_the_whole(dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, images, faces = dataset
+    boxes = faces[["face_id", "image_id", "xmin", "ymin", "xmax", "ymax"]].to_numpy().tolist()
+    hashes = {"p": "1", "q": "2"}
+    whole = content_key({"version": module.CACHE_VERSION, "margin": 0.25, "images": hashes, "boxes": boxes})
+    for rows in (1, 2, 4096):
+        monkeypatch.setattr(module, "_ROWS_AT_ONCE", rows)
+        assert module.cache_key(images, faces, 0.25) == whole
+
+
+def test_faces_cut_by_the_way_are_those_that_are_cut_later(dataset, tmp_path: Path, monkeypatch) -> None:
+    root, images, faces = dataset
+    plain = cut_faces(root, images, faces, 0.25, max_pixels=10**6)
+    with module.CropKeeper(tmp_path / "cache", 0.25) as writer:
+        for image_id, group in faces.groupby("image_id"):
+            photograph = np.asarray(Image.open(root / "images" / f"{image_id}.png"))
+            boxes = group[["xmin", "ymin", "xmax", "ymax"]].to_numpy().tolist()
+            writer.add(writer.cut(photograph, boxes))
+        writer.keep(images, faces)
+    monkeypatch.setattr(module, "decode_rgb", lambda *_: pytest.fail("decoded again"))
+    found = cached_faces(tmp_path / "cache", root, images, faces, 0.25, max_pixels=10**6)
+    np.testing.assert_array_equal(found.pixels, plain.pixels)
+    np.testing.assert_array_equal(found.starts, plain.starts)
+    assert len(list((tmp_path / "cache").glob("*.bin"))) == 1
+
+
+def test_what_is_not_kept_leaves_nothing(dataset, tmp_path: Path) -> None:
+    _, images, faces = dataset
+    with module.CropKeeper(tmp_path / "cache", 0.25) as writer:
+        writer.add(b"too few")
+        with pytest.raises(ValueError, match="7 bytes were written, not"):
+            writer.keep(images, faces)
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from maskbench.data.faces import FaceCrops, canvas_size, crop_regions, cut_faces, make_canvases
+from maskbench.data.crops import FaceCrops, crop_regions, cut_faces
+from maskbench.data.faces import canvas_size, make_canvases
 from maskbench.data.interventions import (
     INTERVENTIONS,
     Intervention,

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maskbench.data.faces import FaceCrops, crop_regions
+from maskbench.data import properties
+from maskbench.data.crops import FaceCrops, crop_regions
 from maskbench.data.properties import (
     THUMBNAIL_SIDE,
     face_geometry,
@@ -137,3 +138,20 @@ def test_wrong_tables_are_refused():
     strangers = pd.DataFrame({"face_id": ["elsewhere"], "split": ["train"]})
     with pytest.raises(ValueError, match="split"):
         training_properties(np.zeros((2, 16, 16, 3), dtype=np.uint8), pd.DataFrame(), faces, strangers)
+
+
+def test_nearest_training_hash_equals_all_pairs_for_any_block(monkeypatch):
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**63, 30)
+    ids = [f"p{index}" for index in range(30)]
+    images = pd.DataFrame({"image_id": ids, "phash": [f"{value:016x}" for value in hashes]})
+    training = set(ids[::3])
+    plain = [
+        min((int(a) ^ int(b)).bit_count() for other, b in zip(ids, hashes, strict=True) if other in training - {own})
+        for own, a in zip(ids, hashes, strict=True)
+    ]
+    for block in (1, 25, 4_000_000):
+        monkeypatch.setattr(properties, "_BLOCK", block)
+        assert nearest_training_hash(images, pd.Series(ids), training).tolist() == plain
+    assert np.isnan(nearest_training_hash(images, pd.Series(ids), {"p1"})[1])
+    assert np.isnan(nearest_training_hash(images, pd.Series(ids), set())).all()

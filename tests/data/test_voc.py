@@ -1,7 +1,12 @@
 import pickle
+from xml.etree.ElementTree import tostring
 
 import pytest
+from defusedxml.ElementTree import fromstring
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from maskbench.data import voc
 from maskbench.data.voc import (
     MAX_XML_BYTES,
     AnnotationError,
@@ -153,3 +158,41 @@ def test_declared_encodings_are_understood(encoding):
 def test_records_travel_between_processes():
     annotation = parse_annotation(document(face()), "a.xml")
     assert pickle.loads(pickle.dumps(annotation)) == annotation
+
+
+PIECES = [b"<a>", b"</a>", b"<a b='c'>", b"<a/>", b"text", b"&amp;", b"&#233;", b"&unknown;", b"<?pi x?>", b"\xc3\xa9",
+          b"\xe9", b"<!-- c -->", b"<![CDATA[<x>]]>", b"<!DOCTYPE a [<!ENTITY e 'x'>]>", b"&e;", b"\0"]  # fmt: skip
+HEADS = [b"", b"\xef\xbb\xbf", b"<?xml version='1.0' encoding='latin-1'?>", b"<?xml version='1.0' encoding='cp1252'?>",
+         b"<?xml version='1.0' encoding='cp037'?>", b"<?xml version='1.0' encoding='utf-7'?>",
+         b"<?xml version='1.0' encoding='nonsense'?>"]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(HEADS), st.lists(st.sampled_from(PIECES), max_size=6), st.booleans())
+def test_the_fast_parser_answers_as_the_careful_one(head, pieces, utf16):
+    content = head + b"<annotation>" + b"".join(pieces) + b"</annotation>"
+    content = content.decode("latin-1").encode("utf-16") if utf16 else content
+
+    def outcome(parse):
+        try:
+            return tostring(parse())
+        except Exception as error:
+            return str(error)
+
+    def careful():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(voc, "plain_fromstring", fromstring)
+            return voc._parse(content, "a.xml")
+
+    assert outcome(lambda: voc._parse(content, "a.xml")) == outcome(careful)
+
+
+@pytest.mark.parametrize("encoding", ["cp037", "utf-16", "utf-16-le", "utf-32", "utf-7", "shift_jis"])
+def test_no_encoding_hides_an_entity_from_the_check(encoding):
+    text = f"<?xml version='1.0' encoding='{encoding}'?><!DOCTYPE a [<!ENTITY e 'x'>]><annotation>&e;</annotation>"
+    with pytest.raises(AnnotationError):
+        parse_annotation(text.encode(encoding), "a.xml")
+    # The declaration in ASCII, as expat reads it first, and the rest in an encoding that writes "<!" otherwise.
+    head, rest = text.split("?>", 1)
+    with pytest.raises(AnnotationError):
+        parse_annotation(head.encode() + b"?>" + rest.encode(encoding), "a.xml")

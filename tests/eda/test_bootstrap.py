@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from scipy.stats import bootstrap
 
+from maskbench.eda import bootstrap as bootstrap_module
 from maskbench.eda.bootstrap import LEAST_PHOTOGRAPHS, draw_resamples
 
 
@@ -70,3 +71,22 @@ def test_wrong_photographs_are_refused() -> None:
         draw_resamples(pd.Series(["a", "a"]), 5, 0.95, 0)
     with pytest.raises(ValueError, match=r"1 photograph\(s\) without a row in images, e.g. 'x'"):
         draw_resamples(ids(3), 5, 0.95, 0).positions(pd.Series(["p0", "x", "x"]))
+
+
+def test_totals_equal_the_plain_product_for_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    resamples = draw_resamples(ids(300), 40, 0.95, seed=2)
+    counts = np.random.default_rng(5).integers(0, 9, (300, 3, 2))
+    plain = np.tensordot(resamples.weights.astype(np.int64), counts, axes=1)
+    assert resamples.weights.dtype == np.uint8
+    for block in (1, 700, 1_000_000):
+        monkeypatch.setattr(bootstrap_module, "_BLOCK", block)
+        np.testing.assert_array_equal(resamples.totals(counts), plain)
+
+
+def test_weights_beyond_a_byte_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Always:
+        def integers(self, low: int, high: int, size: int) -> np.ndarray:
+            return np.zeros(size, dtype=np.int64)
+
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: Always())
+    assert draw_resamples(ids(300), 2, 0.95, 0).weights[:, 0].tolist() == [300, 300]

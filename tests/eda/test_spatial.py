@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maskbench.eda.spatial import covered_cells, heatmaps, image_coverage
+from maskbench.eda.spatial import covered_cells, heatmaps, image_coverage, overlapping, total_coverage
 from maskbench.schemas import HEATMAPS, IMAGE_COVERAGE, validate
 from tests.conftest import faces_table
 
@@ -74,3 +74,18 @@ def test_centres_sum_to_one_and_coverage_to_the_mean_union() -> None:
     assert sums["centres"].to_numpy() == pytest.approx(1)
     coverage = image_coverage(pd.DataFrame({"image_id": sorted(set(faces["image_id"]))}), faces)
     assert sums["coverage", ""] / 49 == pytest.approx(coverage["coverage"].mean())
+
+
+@pytest.mark.parametrize(("seed", "side"), [(0, 0.05), (1, 0.3), (2, 0.9)])
+def test_the_sum_over_photographs_equals_one_photograph_after_the_other(seed: int, side: float) -> None:
+    rng = np.random.default_rng(seed)
+    left = rng.uniform(-0.05, 1, (60, 2))  # some reach beyond the photograph; some photographs hold one box, some many
+    boxes = np.concatenate([left, left + rng.uniform(0, side, (60, 2))], axis=1)
+    groups = rng.integers(0, 25, 60)
+    for cells in (1, 7):
+        plain = sum(covered_cells(boxes[groups == group], cells) for group in np.unique(groups))
+        assert total_coverage(boxes, groups, cells) == pytest.approx(plain, abs=1e-12)
+    # Boxes that touch share no area.
+    touching = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1], [0.4, 0, 0.6, 1]])
+    assert overlapping(touching, np.array([0, 0, 1])).tolist() == [False] * 3
+    assert overlapping(touching, np.array([0, 1, 0])).tolist() == [True, False, True]

@@ -1,9 +1,9 @@
 """Photographs that are the same, or nearly.
 
 Near-duplicates on two sides of a split let a model be tested on what it has seen. Candidates come from
-perceptual hashes: all pairs within a Hamming distance, exactly, without a table of all pairs in
-memory. A second measure, the correlation of small thumbnails, confirms each: hashes of 64 bits also
-meet by chance. Solid pictures are like each other without being copies and are never paired.
+perceptual hashes: all pairs within a Hamming distance, exactly, without comparing all pairs. A second
+measure, the correlation of small thumbnails, confirms each: hashes of 64 bits also meet by chance.
+Solid pictures are like each other without being copies and are never paired.
 
 Source:
     Perceptual hash: Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions",
@@ -12,54 +12,26 @@ Source:
 
 from __future__ import annotations
 
+import tempfile
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations
+from typing import Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from maskbench.audit.quality import Quality
+from maskbench.audit.hashes import Ints, near_pairs
+from maskbench.audit.quality import THUMBNAIL_SIDE, Quality
 from maskbench.config import AuditConfig
 from maskbench.schemas import DUPLICATES, empty_table
 
-#: Hash comparisons held in memory at once: 4 million of 8 bytes each.
-_BLOCK = 1 << 22
 _CONFIRM_BLOCK = 1 << 14
 
 
-def near_pairs(hashes: NDArray[np.uint64], max_bits: int) -> NDArray[np.int64]:
-    """Every pair of hashes that differ in at most `max_bits` bits.
-
-    Exact for any threshold; compares block by block, so memory does not grow with the square of N.
-
-    Args:
-        hashes: (N,) uint64.
-        max_bits: 0…64.
-
-    Returns:
-        (P, 3) int64: first index, second index (greater), distance in bits; sorted by the indices.
-
-    Example:
-        >>> near_pairs(np.array([0b0000, 0b1111, 0b0001], dtype=np.uint64), 1).tolist()
-        [[0, 2, 1]]
-    """
-    found = [np.empty((0, 3), dtype=np.int64)]
-    rows = max(1, _BLOCK // max(1, len(hashes)))
-    for start in range(0, len(hashes), rows):
-        block = hashes[start : start + rows]
-        distances = np.bitwise_count(block[:, None] ^ hashes[None, start:])  # (rows, N - start) uint8
-        first, second = np.nonzero(distances <= max_bits)
-        later = second > first
-        first, second = first[later], second[later]
-        found.append(np.stack([first + start, second + start, distances[first, second]], axis=1).astype(np.int64))
-    return np.concatenate(found)
-
-
-def thumbnail_correlation(
-    thumbnails: NDArray[np.uint8], first: NDArray[np.int64], second: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def thumbnail_correlation(thumbnails: NDArray[np.uint8], first: Ints, second: Ints) -> NDArray[np.float64]:
     """Pearson correlation of pairs of thumbnails over all pixels and channels.
 
     Args:
@@ -84,50 +56,89 @@ def _centred(thumbnails: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray(flat - flat.mean(axis=1, keepdims=True))
 
 
+class Fingerprints:
+    """What photographs are compared by, a few bytes each; thumbnails wait on disk until a pair asks for them."""
+
+    def __init__(self) -> None:
+        self._hashes, self._contrasts, self._solid = array("Q"), array("d"), bytearray()
+        self._pixels = bytearray()
+        self._thumbnails = tempfile.TemporaryFile()  # noqa: SIM115 - this object's own context closes it
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thumbnails.close()
+
+    def add(self, quality: Quality) -> None:
+        """Keep the next photograph's."""
+        self._hashes.append(int(quality.phash, 16))
+        self._contrasts.append(quality.contrast)
+        self._solid.append(quality.solid)
+        self._pixels += bytes.fromhex(quality.pixels_sha256)
+        self._thumbnails.write(quality.thumbnail.tobytes())
+
+    def exact_pairs(self) -> set[tuple[int, int]]:
+        """Pairs with equal pixels (equal bytes imply them), solid pictures apart; the smaller index first."""
+        same: dict[bytes, list[int]] = defaultdict(list)
+        words = np.frombuffer(self._pixels, dtype=np.uint64).reshape(-1, 4)
+        structured = np.flatnonzero(np.frombuffer(self._solid, dtype=np.uint8) == 0)
+        order = structured[np.lexsort(words[structured].T)]  # equal ones are neighbours then
+        twins = np.flatnonzero((words[order[1:]] == words[order[:-1]]).all(axis=1))
+        for index in sorted({int(i) for i in order[twins]} | {int(i) for i in order[twins + 1]}):
+            same[words[index].tobytes()].append(index)
+        return {pair for members in same.values() for pair in combinations(members, 2)}
+
+    def near_pairs(self, config: AuditConfig) -> Ints:
+        """Pairs that resemble each other, (P, 3): the indices, the smaller first, and the distance in bits."""
+        solid, contrasts = np.frombuffer(self._solid, dtype=np.uint8), np.frombuffer(self._contrasts)
+        usable = np.flatnonzero((solid == 0) & (contrasts >= config.flat_contrast))
+        candidates = near_pairs(np.frombuffer(self._hashes, dtype=np.uint64)[usable], config.near_duplicate_bits)
+        if not len(candidates):
+            return candidates
+        candidates[:, :2] = usable[candidates[:, :2]]
+        self._thumbnails.flush()
+        thumbnails = np.memmap(
+            self._thumbnails, dtype=np.uint8, mode="r", shape=(len(self), THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)
+        )
+        correlations = thumbnail_correlation(thumbnails, candidates[:, 0], candidates[:, 1])
+        return np.asarray(candidates[correlations >= config.near_duplicate_correlation])
+
+
 def find_duplicates(
-    image_ids: Sequence[str], qualities: Sequence[Quality], labels: Mapping[str, Counter[str]], config: AuditConfig
+    image_ids: Sequence[str], prints: Fingerprints, faces: pd.DataFrame, config: AuditConfig
 ) -> pd.DataFrame:
     """Pairs of photographs with equal or nearly equal content.
 
     Args:
         image_ids: N ids of readable photographs.
-        qualities: their measures, in the same order.
-        labels: how many faces of each label each photograph has; missing ids have none.
+        prints: theirs, in the same order.
+        faces: `image_id` and `label` of their faces.
         config: thresholds of near-duplicates.
 
     Returns:
         `schemas.DUPLICATES`, sorted by the ids; `exact` pairs have equal pixels.
     """
-    exact = _exact_pairs(qualities)
+    exact = prints.exact_pairs()
     rows = [(a, b, "exact", 0) for a, b in exact]
-    usable = np.array(
-        [i for i, q in enumerate(qualities) if not q.solid and q.contrast >= config.flat_contrast], dtype=int
-    )
-    if len(usable) > 1:
-        hashes = np.array([int(qualities[i].phash, 16) for i in usable], dtype=np.uint64)
-        thumbnails = np.stack([qualities[i].thumbnail for i in usable])
-        candidates = near_pairs(hashes, config.near_duplicate_bits)
-        correlations = thumbnail_correlation(thumbnails, candidates[:, 0], candidates[:, 1])
-        confirmed = correlations >= config.near_duplicate_correlation
-        for first, second, distance in candidates[confirmed].tolist():
-            a, b = int(usable[first]), int(usable[second])
-            if (a, b) not in exact:
-                rows.append((a, b, "near", distance))
+    rows += [(a, b, "near", distance) for a, b, distance in prints.near_pairs(config).tolist() if (a, b) not in exact]
     if not rows:
         return empty_table(DUPLICATES)
-    none: Counter[str] = Counter()
+    labels = labels_of({image_ids[index] for row in rows for index in row[:2]}, faces)
     named = []
-    for a, b, kind, distance in rows:
-        first_id, second_id = sorted((image_ids[a], image_ids[b]))
-        agree = labels.get(first_id, none) == labels.get(second_id, none)
-        named.append((first_id, second_id, kind, distance, agree))
+    for first, second, kind, distance in rows:
+        a, b = sorted((image_ids[first], image_ids[second]))
+        named.append((a, b, kind, distance, labels[a] == labels[b]))
     return pd.DataFrame(sorted(named), columns=list(DUPLICATES.columns))
 
 
-def _exact_pairs(qualities: Sequence[Quality]) -> set[tuple[int, int]]:
-    """Pairs with equal pixels (equal bytes imply them), solid pictures apart."""
-    same: dict[str, list[int]] = defaultdict(list)
-    for index, quality in enumerate(qualities):
-        if not quality.solid:
-            same[quality.pixels_sha256].append(index)
-    return {pair for members in same.values() for pair in combinations(members, 2)}
+def labels_of(image_ids: Collection[str], faces: pd.DataFrame) -> dict[str, Counter[str]]:
+    """How many faces of each label photographs have."""
+    found: dict[str, Counter[str]] = {image_id: Counter() for image_id in image_ids}
+    chosen = faces[faces["image_id"].isin(found)]
+    for image_id, label in zip(chosen["image_id"], chosen["label"], strict=True):
+        found[image_id][label] += 1
+    return found

@@ -1,4 +1,4 @@
-"""Checks of one photograph with its annotation, and of the files' names.
+"""Checks of one photograph with its annotation.
 
 Everything here takes what was read and returns findings and usable faces; nothing is written and
 nothing is repaired in place.
@@ -14,34 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskbench.audit.checks import Finding
+from maskbench.audit.files import Pair
 from maskbench.audit.quality import Quality, measure
-from maskbench.data.boxes import clip_boxes
-from maskbench.data.images import SUFFIXES, Header, ImageError, decode, read_bytes, suffix_matches
+from maskbench.config import AuditConfig
+from maskbench.data.images import Header, ImageError, decode, read_bytes, suffix_matches
+from maskbench.data.keeping import Keeper
 from maskbench.data.voc import AnnotatedObject, Annotation, AnnotationError, Problem, clean_label, read_annotation
-
-IMAGES_FOLDER = "images"
-ANNOTATIONS_FOLDER = "annotations"
-
-_IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-#: Extensions of other picture formats: such a file was meant as a photograph and is worth a warning.
-_OTHER_PICTURES = frozenset({".bmp", ".gif", ".tif", ".tiff", ".webp", ".heic", ".heif", ".avif", ".jp2", ".jxl"})
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A photograph and its annotation, by stem.
-
-    Attributes:
-        image_id: the common stem, in Unicode's composed form.
-        image: the photograph's path.
-        annotation: the annotation's path, None when there is none.
-    """
-
-    image_id: str
-    image: Path
-    annotation: Path | None
 
 
 @dataclass(frozen=True)
@@ -54,15 +35,6 @@ class ImageFacts:
     transparent_share: float
     orientation: int
     quality: Quality
-
-
-@dataclass(frozen=True)
-class Inspected:
-    """A pair after reading: facts or the reason there are none, for either file."""
-
-    pair: Pair
-    image: ImageFacts | ImageError
-    annotation: Annotation | AnnotationError | None
 
 
 @dataclass(frozen=True)
@@ -87,6 +59,12 @@ class LabelTally:
     seen: set[str] = field(default_factory=set)
     unknown: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
+    def add(self, other: LabelTally) -> None:
+        """Count what another has met."""
+        self.seen |= other.seen
+        for label, files in other.unknown.items():
+            self.unknown[label] += files
+
 
 class LabelRules:
     """From a label in an annotation to a class name.
@@ -110,79 +88,95 @@ class LabelRules:
         return self.written.get(name, name)
 
 
-def pair_files(root: Path) -> tuple[list[Pair], list[Finding]]:
-    """Pair photographs and annotations by file stem.
+@dataclass(frozen=True)
+class Reading:
+    """What inspecting a pair depends on.
 
-    Args:
-        root: a folder that holds `images` and `annotations`.
-
-    Returns:
-        Pairs sorted by id (an annotation may be missing), and what is wrong with names and partners.
+    Attributes:
+        rules: labels to classes.
+        config: thresholds.
+        keepers: keep pixels of usable photographs.
     """
-    findings: list[Finding] = []
-    annotations: dict[str, list[Path]] = defaultdict(list)
-    for path in _files(root / ANNOTATIONS_FOLDER, findings):
-        if path.suffix.lower() == ".xml":
-            annotations[_stem(path)].append(path)
-        else:
-            findings.append(Finding("ignored_file", relative(path), "not an .xml file"))
-    images: dict[str, list[Path]] = defaultdict(list)
-    for path in _files(root / IMAGES_FOLDER, findings):
-        named_so = path.suffix.lower() in _IMAGE_SUFFIXES | _OTHER_PICTURES
-        if named_so or _stem(path) in annotations or not path.suffix:
-            images[_stem(path)].append(path)
-        else:
-            findings.append(Finding("ignored_file", relative(path), "neither its name nor an annotation makes it one"))
-    pairs = []
-    for stem in sorted(images):
-        ambiguous = [paths for paths in (images[stem], annotations.get(stem, [])) if len(paths) > 1]
-        for paths in ambiguous:
-            names = ", ".join(path.name for path in paths)
-            findings.append(Finding("ambiguous_stem", relative(paths[0]), f"same stem: {names}"))
-        if not ambiguous:
-            pairs.append(Pair(stem, images[stem][0], next(iter(annotations.get(stem, [])), None)))
-    findings += _missing_partners(images, annotations) + _case_collisions(images)
-    return pairs, findings
+
+    rules: LabelRules
+    config: AuditConfig
+    keepers: Sequence[Keeper] = ()
 
 
-def relative(path: Path) -> str:
-    """`images/NAME` or `annotations/NAME`: how findings and tables name a file."""
-    return f"{path.parent.name}/{path.name}"
+@dataclass(frozen=True)
+class Inspected:
+    """What is kept of a pair: no decoded pixels but those that keepers cut.
+
+    Attributes:
+        pair: the files.
+        image: facts of the photograph; None where one of the files cannot be used.
+        faces: the usable ones.
+        findings: what is wrong with either file.
+        tally: labels met.
+        kept: what each keeper cut; nothing of an unusable pair.
+    """
+
+    pair: Pair
+    image: ImageFacts | None
+    faces: list[Face]
+    findings: list[Finding]
+    tally: LabelTally
+    kept: tuple[bytes, ...]
 
 
-def inspect_pair(pair: Pair, max_pixels: int) -> Inspected:
-    """Read both files of a pair once, measuring the photograph."""
+def inspect_pair(pair: Pair, reading: Reading) -> Inspected:
+    """Read both files of a pair once; measure the photograph, check the annotation, cut the faces."""
     annotation: Annotation | AnnotationError | None = None
     if pair.annotation is not None:
         try:
             annotation = read_annotation(pair.annotation)
         except AnnotationError as error:
             annotation = error
+    image, pixels = _read_photograph(pair.image, reading.config.max_pixels)
+    findings = check_image(pair, image, reading.config.flat_contrast) + check_annotation(pair, annotation, image)
+    if isinstance(image, ImageError) or not isinstance(annotation, Annotation):
+        return Inspected(pair, None, [], findings, LabelTally(), ())
+    tally, size = LabelTally(), (image.header.width, image.header.height)
+    faces, found = usable_faces(
+        annotation, size, pair.annotation_file, reading.rules, tally, reading.config.tiny_px
+    )  # fmt: skip
+    findings += found
+    if not faces:
+        detail = f"{annotation.object_count} annotated, none usable" if annotation.object_count else "no face annotated"
+        findings.append(Finding("no_faces", pair.file, detail))
+    boxes = [face.box for face in faces]
+    kept = tuple(keeper.cut(pixels, boxes) for keeper in reading.keepers)
+    return Inspected(pair, image, faces, findings, tally, kept)
+
+
+def _read_photograph(path: Path, max_pixels: int) -> tuple[ImageFacts | ImageError, NDArray[np.uint8]]:
+    """Facts and pixels (H, W, 3); the reason why there are none, and no pixels."""
     try:
-        content = read_bytes(pair.image, max_pixels)
-        photograph = decode(content, pair.image.name, max_pixels)
+        content = read_bytes(path, max_pixels)
+        photograph = decode(content, path.name, max_pixels)
     except ImageError as error:
-        return Inspected(pair, error, annotation)
+        return error, np.empty((0, 0, 3), dtype=np.uint8)
+    pixels = np.asarray(photograph.rgb)
     facts = ImageFacts(
         header=photograph.header,
         sha256=hashlib.sha256(content).hexdigest(),
         bytes=len(content),
         transparent_share=photograph.transparent_share,
         orientation=photograph.orientation,
-        quality=measure(photograph.rgb),
+        quality=measure(photograph.rgb, pixels),
     )
-    return Inspected(pair, facts, annotation)
+    return facts, pixels
 
 
-def check_image(inspected: Inspected, flat_contrast: float) -> list[Finding]:
+def check_image(pair: Pair, image: ImageFacts | ImageError, flat_contrast: float) -> list[Finding]:
     """What is wrong with the photograph's file."""
-    file, image = relative(inspected.pair.image), inspected.image
+    file = pair.file
     if isinstance(image, ImageError):
         code = {"unreadable": "image_unreadable", "not_an_image": "not_an_image", "too_large": "image_too_large",
                 "damaged": "image_damaged"}[image.kind]  # fmt: skip
         return [Finding(code, file, str(image))]
     findings = []
-    if not suffix_matches(inspected.pair.image, image.header.format):
+    if not suffix_matches(pair.image, image.header.format):
         findings.append(Finding("extension_mismatch", file, f"content is {image.header.format}"))
     if image.quality.solid or image.quality.contrast < flat_contrast:
         detail = f"nearly one colour (standard deviation of luma {image.quality.contrast:.1f} of 255)"
@@ -190,12 +184,13 @@ def check_image(inspected: Inspected, flat_contrast: float) -> list[Finding]:
     return findings
 
 
-def check_annotation(inspected: Inspected) -> list[Finding]:
+def check_annotation(
+    pair: Pair, annotation: Annotation | AnnotationError | None, image: ImageFacts | ImageError
+) -> list[Finding]:
     """What is wrong with the annotation, boxes and labels apart."""
-    annotation, pair = inspected.annotation, inspected.pair
-    if annotation is None or pair.annotation is None:
+    if annotation is None:
         return []
-    file = relative(pair.annotation)
+    file = pair.annotation_file
     if isinstance(annotation, AnnotationError):
         return [Finding("annotation_unreadable", file, str(annotation))]
     codes = {"label": "label_missing", "box": "box_unreadable", "not_finite": "box_not_finite", "flag":
@@ -203,15 +198,14 @@ def check_annotation(inspected: Inspected) -> list[Finding]:
     findings = [Finding(codes[problem.kind], file, problem.message) for problem in _size_once(annotation.problems)]
     findings += [Finding("stray_text", file, f"stray text: {text!r}") for text in annotation.stray_text]
     named = annotation.filename.replace("\\", "/").rsplit("/", 1)[-1]
-    if unicodedata.normalize("NFC", annotation.filename) != unicodedata.normalize("NFC", pair.image.name):
+    if unicodedata.normalize("NFC", annotation.filename) != unicodedata.normalize("NFC", pair.image_name):
         said = (
             f"names {named[:80]!r}" if annotation.filename == named else f"names a path, {annotation.filename[:80]!r}"
         )
         findings.append(Finding("filename_mismatch", file, f"{said if named else 'names no file'}; it belongs to "
-                                f"{pair.image.name!r}"))  # fmt: skip
-    if not isinstance(inspected.image, ImageError) and annotation.width and annotation.height:
-        said_size, size = (annotation.width, annotation.height), (
-            inspected.image.header.width, inspected.image.header.height)  # fmt: skip
+                                f"{pair.image_name!r}"))  # fmt: skip
+    if not isinstance(image, ImageError) and annotation.width and annotation.height:
+        said_size, size = (annotation.width, annotation.height), (image.header.width, image.header.height)
         if said_size != size:
             turned = " (as if rotated by a quarter turn)" if said_size == size[::-1] else ""
             detail = f"says {said_size[0]} × {said_size[1]} px, the photograph has {size[0]} × {size[1]}{turned}"
@@ -247,7 +241,9 @@ def usable_faces(
         if item.box[2] <= item.box[0] or item.box[3] <= item.box[1]:
             findings.append(Finding("box_empty", file, f"{where} is empty or inverted"))
             continue
-        xmin, ymin, xmax, ymax = (float(value) for value in clip_boxes(np.array([item.box]), *size)[0])
+        # As `clip_boxes` does, without an array for four numbers.
+        xmin, xmax = (float(min(max(value, 0.0), size[0])) for value in item.box[::2])
+        ymin, ymax = (float(min(max(value, 0.0), size[1])) for value in item.box[1::2])
         box = (xmin, ymin, xmax, ymax)
         beyond = f"the photograph of {size[0]} × {size[1]} px"
         if xmax <= xmin or ymax <= ymin:
@@ -291,53 +287,3 @@ def _size_once(problems: Sequence[Problem]) -> list[Problem]:
 
 def _shown(box: Sequence[float]) -> str:
     return "[" + " ".join(f"{value:g}" for value in box) + "]"
-
-
-def _files(folder: Path, findings: list[Finding]) -> list[Path]:
-    """Regular files of a folder by name, hidden ones apart; what else lies there is reported."""
-    files = []
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        if path.name.startswith(".") or path.name.lower() in {"thumbs.db", "desktop.ini"}:
-            continue
-        try:
-            path.name.encode("utf-8")
-        except UnicodeEncodeError:
-            shown = path.name.encode("utf-8", "backslashreplace").decode()
-            findings.append(Finding("file_name", f"{folder.name}/{shown}", "name is not Unicode"))
-            continue
-        if path.is_file():
-            files.append(path)
-        else:
-            findings.append(Finding("ignored_file", relative(path), "not a regular file"))
-    return files
-
-
-def _stem(path: Path) -> str:
-    # macOS stores decomposed letters in file names where other systems store composed ones.
-    return unicodedata.normalize("NFC", path.stem)
-
-
-def _missing_partners(images: Mapping[str, list[Path]], annotations: Mapping[str, list[Path]]) -> list[Finding]:
-    findings = []
-    for code, here, there in (
-        ("image_without_annotation", images, annotations),
-        ("annotation_without_image", annotations, images),
-    ):
-        folded = {stem.casefold(): stem for stem in there}
-        for stem in sorted(set(here) - set(there)):
-            detail = "no annotation of this stem" if here is images else "no photograph of this stem"
-            if (other := folded.get(stem.casefold())) is not None:
-                detail += f"; {relative(there[other][0])} differs in upper and lower case only"
-            findings += [Finding(code, relative(path), detail) for path in here[stem]]
-    return findings
-
-
-def _case_collisions(images: Mapping[str, list[Path]]) -> list[Finding]:
-    folded: dict[str, list[str]] = defaultdict(list)
-    for stem in sorted(images):
-        folded[stem.casefold()].append(stem)
-    return [
-        Finding("case_collision", relative(images[stems[0]][0]), f"stems differ in case only: {', '.join(stems)}")
-        for stems in folded.values()
-        if len(stems) > 1
-    ]

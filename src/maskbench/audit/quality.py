@@ -41,23 +41,26 @@ class Quality:
     solid: bool
 
 
-def measure(rgb: Image.Image) -> Quality:
+def measure(rgb: Image.Image, pixels: NDArray[np.uint8] | None = None) -> Quality:
     """Measure a photograph.
 
     Args:
         rgb: mode `RGB`.
+        pixels: the same as an array (H, W, 3), where the caller has it.
     """
+    pixels = np.asarray(rgb) if pixels is None else pixels
     luma = rgb.convert("L")
     brightness, contrast = _mean_and_deviation(luma.histogram())
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     digest = hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode())
-    digest.update(rgb.tobytes())
+    digest.update(pixels.data)
     return Quality(
         brightness=brightness,
         contrast=contrast,
         saturation=saturation_mean(rgb),
         sharpness=laplacian_variance(np.asarray(luma)),
-        phash=str(imagehash.phash(luma)),  # equals imagehash.phash(rgb): it converts to luma first
+        # Equals imagehash.phash(rgb), which converts to luma first, and str() of it, which joins 64 texts.
+        phash=np.packbits(imagehash.phash(luma).hash).tobytes().hex(),
         pixels_sha256=digest.hexdigest(),
         thumbnail=np.array(rgb.resize(side, Image.Resampling.BOX, reducing_gap=1.0)),
         solid=rgb.getcolors(maxcolors=1) is not None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,30 +17,20 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from maskbench.audit.checks import Finding, findings_table
-from maskbench.audit.duplicates import find_duplicates
-from maskbench.audit.integrity import (
-    ANNOTATIONS_FOLDER,
-    IMAGES_FOLDER,
-    Face,
-    ImageFacts,
-    Inspected,
-    LabelRules,
-    LabelTally,
-    Pair,
-    check_annotation,
-    check_image,
-    inspect_pair,
-    pair_files,
-    relative,
-    usable_faces,
-)
+from maskbench.audit.duplicates import Fingerprints, find_duplicates, labels_of
+from maskbench.audit.files import ANNOTATIONS_FOLDER, IMAGES_FOLDER, Pair, pair_files
+from maskbench.audit.integrity import Face, ImageFacts, Inspected, LabelRules, LabelTally, Reading, inspect_pair
 from maskbench.config import AuditConfig
-from maskbench.data.voc import Annotation
+from maskbench.data.boxes import BOX_COLUMNS
+from maskbench.data.keeping import Keeper
 from maskbench.schemas import DUPLICATES, FACES, IMAGES, empty_table, validate
+from maskbench.steps import in_order
 
 #: Train, val and test each need a photograph of every class.
 MIN_GROUPS_PER_CLASS = 3
 _NAMES_SHOWN = 3
+#: A row as Python objects takes several times the memory of a row in a table.
+_ROWS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -66,15 +55,6 @@ class AuditResult:
         return bool((self.findings["severity"] == "error").any())
 
 
-@dataclass(frozen=True)
-class _Usable:
-    """A photograph with a readable annotation."""
-
-    pair: Pair
-    image: ImageFacts
-    faces: list[Face]
-
-
 def scan_dataset(
     root: Path,
     config: AuditConfig,
@@ -83,6 +63,7 @@ def scan_dataset(
     *,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    keepers: Sequence[Keeper] = (),
 ) -> AuditResult:
     """Audit a dataset folder.
 
@@ -93,9 +74,13 @@ def scan_dataset(
         classes: permitted class names; empty: all found.
         workers: threads (decoding releases the interpreter lock); None: one per processor, at most 16.
         progress: called with photographs done and in all.
+        keepers: keep pixels while the photographs are decoded anyway; `keep` is the caller's to call.
 
     Returns:
         Tables and findings. What is broken becomes a finding; nothing raises for a dataset's content.
+
+    Raises:
+        OSError: a keeper's file cannot be written.
     """
     root = Path(root)
     missing = [name for name in (IMAGES_FOLDER, ANNOTATIONS_FOLDER) if not (root / name).is_dir()]
@@ -103,141 +88,148 @@ def scan_dataset(
         finding = Finding("layout", "", f"{root}: folder missing: {', '.join(missing)}")
         return AuditResult(empty_table(IMAGES), empty_table(FACES), findings_table([finding]), empty_table(DUPLICATES))
     pairs, findings = pair_files(root)
-    inspected = _inspect_all(pairs, config.max_pixels, workers, progress)
-
-    rules, tally = LabelRules(label_map, classes), LabelTally()
-    usable = []
-    for item in inspected:
-        findings += check_image(item, config.flat_contrast) + check_annotation(item)
-        if isinstance(item.image, ImageFacts) and isinstance(item.annotation, Annotation):
-            faces, found = _faces_of(item, item.image, item.annotation, rules, tally, config.tiny_px)
-            findings += found
-            usable.append(_Usable(item.pair, item.image, faces))
-
-    images, faces_table = _images_table(usable), _faces_table(usable)
-    labels = {item.pair.image_id: Counter(face.label for face in item.faces) for item in usable}
-    duplicates = find_duplicates(
-        [item.pair.image_id for item in usable],
-        [item.image.quality for item in usable],
-        labels,
-        config,
-    )
-    findings += _pixel_findings(usable) + _label_findings(rules, tally)
-    findings += _duplicate_findings(duplicates, usable, labels)
-    findings += _study_findings(faces_table, duplicates, tuple(classes), len(usable))
-    return AuditResult(
-        validate(images, IMAGES),
-        validate(faces_table, FACES),
-        findings_table(findings),
-        validate(duplicates, DUPLICATES),
-    )
-
-
-def _inspect_all(
-    pairs: Sequence[Pair], max_pixels: int, workers: int | None, progress: Callable[[int, int], None] | None
-) -> list[Inspected]:
-    count = workers if workers is not None else min(16, os.cpu_count() or 1)
-    inspected = []
-    with ThreadPoolExecutor(max_workers=max(1, count)) as pool:
-        for done, item in enumerate(pool.map(partial(inspect_pair, max_pixels=max_pixels), pairs), start=1):
-            inspected.append(item)
+    rules = LabelRules(label_map, classes)
+    reading = Reading(rules, config, keepers)
+    threads = max(1, workers if workers is not None else min(16, os.cpu_count() or 1))
+    tally, kinds, image_rows, face_rows = LabelTally(), _Kinds(), _Rows(IMAGES), _Rows(FACES)
+    with Fingerprints() as prints:
+        for done, item in enumerate(in_order(partial(inspect_pair, reading=reading), pairs, threads), start=1):
+            findings += item.findings
+            tally.add(item.tally)
+            if item.image is not None:
+                image_rows.add(_image_row(item, item.image))
+                for face in item.faces:
+                    face_rows.add(_face_row(item.pair, face, item.image))
+                kinds.add(item.pair.file, item.image)
+                prints.add(item.image.quality)
+                for keeper, part in zip(keepers, item.kept, strict=True):
+                    keeper.add(part)
             if progress:
                 progress(done, len(pairs))
-    return inspected
-
-
-def _faces_of(
-    item: Inspected, image: ImageFacts, annotation: Annotation, rules: LabelRules, tally: LabelTally, tiny_px: float
-) -> tuple[list[Face], list[Finding]]:
-    size = (image.header.width, image.header.height)
-    file = f"{ANNOTATIONS_FOLDER}/{item.pair.annotation.name}" if item.pair.annotation else ""
-    faces, findings = usable_faces(annotation, size, file, rules, tally, tiny_px)
-    if not faces:
-        detail = f"{annotation.object_count} annotated, none usable" if annotation.object_count else "no face annotated"
-        findings.append(Finding("no_faces", relative(item.pair.image), detail))
-    return faces, findings
-
-
-def _images_table(usable: Sequence[_Usable]) -> pd.DataFrame:
-    return _table(
-        IMAGES,
-        [
-            {
-                "image_id": item.pair.image_id,
-                "file": relative(item.pair.image),
-                "sha256": item.image.sha256,
-                "bytes": item.image.bytes,
-                "format": item.image.header.format,
-                "mode": item.image.header.mode,
-                "bit_depth": item.image.header.bit_depth,
-                "transparent_share": item.image.transparent_share,
-                "width": item.image.header.width,
-                "height": item.image.header.height,
-                "aspect": item.image.header.width / item.image.header.height,
-                "brightness": item.image.quality.brightness,
-                "contrast": item.image.quality.contrast,
-                "saturation": item.image.quality.saturation,
-                "sharpness": item.image.quality.sharpness,
-                "phash": item.image.quality.phash,
-                "faces": len(item.faces),
-            }
-            for item in usable
-        ],
+        images, faces = image_rows.table(), face_rows.table()
+        duplicates = find_duplicates(images["image_id"].tolist(), prints, faces, config)
+    findings += kinds.findings() + _label_findings(rules, tally)
+    findings += _duplicate_findings(duplicates, images, faces)
+    findings += _study_findings(faces, duplicates, tuple(classes), len(images))
+    return AuditResult(
+        validate(images, IMAGES), validate(faces, FACES), findings_table(findings), validate(duplicates, DUPLICATES)
     )
 
 
-def _faces_table(usable: Sequence[_Usable]) -> pd.DataFrame:
-    return _table(
-        FACES,
-        [
-            {
-                "face_id": f"{item.pair.image_id}#{face.source.index:03d}",
-                "image_id": item.pair.image_id,
-                "label": face.label,
-                "source_label": face.source.name,
-                **dict(zip(("xmin", "ymin", "xmax", "ymax"), face.box, strict=True)),
-                "image_width": item.image.header.width,
-                "image_height": item.image.header.height,
-                "clipped": face.clipped,
-                "pose": face.source.pose,
-                "truncated": face.source.truncated,
-                "occluded": face.source.occluded,
-                "difficult": face.source.difficult,
-            }
-            for item in usable
-            for face in item.faces
-        ],
-    )
+class _Rows:
+    """Rows on their way to a table; most of them wait in its compact form."""
+
+    def __init__(self, schema: pa.DataFrameSchema) -> None:
+        self.schema = schema
+        self._columns = list(schema.columns)
+        self._rows: list[tuple[Any, ...]] = []
+        self._parts: list[pd.DataFrame] = []
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Keep the next row."""
+        self._rows.append(tuple(row[name] for name in self._columns))
+        if len(self._rows) == _ROWS_AT_ONCE:
+            self._condense()
+
+    def table(self) -> pd.DataFrame:
+        """All rows."""
+        if self._rows:
+            self._condense()
+        if not self._parts:
+            return empty_table(self.schema)
+        return self._parts[0] if len(self._parts) == 1 else pd.concat(self._parts, ignore_index=True)
+
+    def _condense(self) -> None:
+        self._parts.append(pd.DataFrame(self._rows, columns=self._columns))
+        self._rows = []
 
 
-def _table(schema: pa.DataFrameSchema, rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(schema.columns)) if rows else empty_table(schema)
+def _image_row(item: Inspected, image: ImageFacts) -> dict[str, Any]:
+    header, quality = image.header, image.quality
+    return {
+        "image_id": item.pair.image_id,
+        "file": item.pair.file,
+        "sha256": image.sha256,
+        "bytes": image.bytes,
+        "format": header.format,
+        "mode": header.mode,
+        "bit_depth": header.bit_depth,
+        "transparent_share": image.transparent_share,
+        "width": header.width,
+        "height": header.height,
+        "aspect": header.width / header.height,
+        "brightness": quality.brightness,
+        "contrast": quality.contrast,
+        "saturation": quality.saturation,
+        "sharpness": quality.sharpness,
+        "phash": quality.phash,
+        "faces": len(item.faces),
+    }
 
 
-def _pixel_findings(usable: Sequence[_Usable]) -> list[Finding]:
+def _face_row(pair: Pair, face: Face, image: ImageFacts) -> dict[str, Any]:
+    source = face.source
+    return {
+        "face_id": f"{pair.image_id}#{source.index:03d}",
+        "image_id": pair.image_id,
+        "label": face.label,
+        "source_label": source.name,
+        **dict(zip(BOX_COLUMNS, face.box, strict=True)),
+        "image_width": image.header.width,
+        "image_height": image.header.height,
+        "clipped": face.clipped,
+        "pose": source.pose,
+        "truncated": source.truncated,
+        "occluded": source.occluded,
+        "difficult": source.difficult,
+    }
+
+
+class _Names:
+    """How many photographs there are of a kind, and the first few."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[str] = []
+
+    def add(self, name: str) -> None:
+        """Count one."""
+        self.count += 1
+        if self.count <= _NAMES_SHOWN:
+            self.first.append(name)
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.first) + (", …" if self.count > _NAMES_SHOWN else "")
+        return f"{self.count} photograph{'s' if self.count > 1 else ''} ({shown})"
+
+
+class _Kinds:
     """Formats, transparency and orientation: one finding per kind, not per photograph."""
-    kinds: dict[str, list[str]] = defaultdict(list)
-    turned: dict[int, list[str]] = defaultdict(list)
-    transparent = []
-    for item in usable:
-        header, name = item.image.header, relative(item.pair.image)
-        kinds[f"{header.format} {header.mode}, {header.bit_depth} bit"].append(name)
-        if item.image.orientation != 1:
-            turned[item.image.orientation].append(name)
-        if item.image.transparent_share > 0:
-            transparent.append(name)
-    findings = [Finding("pixel_format", "", f"{kind}: {_counted(kinds[kind])}") for kind in sorted(kinds)]
-    findings += [
-        Finding("orientation", "", f"EXIF orientation {value}: {_counted(turned[value])}") for value in sorted(turned)
-    ]
-    if transparent:
-        findings.append(Finding("transparency", "", f"partly transparent: {_counted(transparent)}"))
-    return findings
 
+    def __init__(self) -> None:
+        self._formats: dict[str, _Names] = defaultdict(_Names)
+        self._turned: dict[int, _Names] = defaultdict(_Names)
+        self._transparent = _Names()
 
-def _counted(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
-    return f"{len(names)} photograph{'s' if len(names) > 1 else ''} ({shown})"
+    def add(self, file: str, image: ImageFacts) -> None:
+        """Count a photograph."""
+        header = image.header
+        self._formats[f"{header.format} {header.mode}, {header.bit_depth} bit"].add(file)
+        if image.orientation != 1:
+            self._turned[image.orientation].add(file)
+        if image.transparent_share > 0:
+            self._transparent.add(file)
+
+    def findings(self) -> list[Finding]:
+        """What was counted."""
+        found = [Finding("pixel_format", "", f"{kind}: {names}") for kind, names in sorted(self._formats.items())]
+        found += [
+            Finding("orientation", "", f"EXIF orientation {value}: {names}")
+            for value, names in sorted(self._turned.items())
+        ]
+        if self._transparent.count:
+            found.append(Finding("transparency", "", f"partly transparent: {self._transparent}"))
+        return found
 
 
 def _label_findings(rules: LabelRules, tally: LabelTally) -> list[Finding]:
@@ -254,22 +246,23 @@ def _label_findings(rules: LabelRules, tally: LabelTally) -> list[Finding]:
     return findings
 
 
-def _duplicate_findings(
-    duplicates: pd.DataFrame, usable: Sequence[_Usable], labels: Mapping[str, Counter[str]]
-) -> list[Finding]:
-    by_id = {item.pair.image_id: item for item in usable}
+def _duplicate_findings(duplicates: pd.DataFrame, images: pd.DataFrame, faces: pd.DataFrame) -> list[Finding]:
+    concerned = {str(image_id) for name in ("image_id_a", "image_id_b") for image_id in duplicates[name]}
+    labels = labels_of(concerned, faces)
+    known = images[images["image_id"].isin(concerned)].set_index("image_id")
+    files, hashes = known["file"].to_dict(), known["sha256"].to_dict()
     findings = []
     for row in duplicates.itertuples(index=False):
-        a, b = by_id[str(row.image_id_a)], by_id[str(row.image_id_b)]
-        file, other = relative(a.pair.image), relative(b.pair.image)
+        a, b = str(row.image_id_a), str(row.image_id_b)
         if row.kind == "exact":
-            how = "same bytes" if a.image.sha256 == b.image.sha256 else "same pixels in different files"
-            findings.append(Finding("duplicate_exact", file, f"{how} as {other}"))
+            how = "same bytes" if hashes[a] == hashes[b] else "same pixels in different files"
+            findings.append(Finding("duplicate_exact", files[a], f"{how} as {files[b]}"))
         else:
-            findings.append(Finding("duplicate_near", file, f"nearly the same as {other} ({row.distance} of 64 bits)"))
+            detail = f"nearly the same as {files[b]} ({row.distance} of 64 bits)"
+            findings.append(Finding("duplicate_near", files[a], detail))
         if not row.labels_agree:
-            ours, theirs = _counts(labels[a.pair.image_id]), _counts(labels[b.pair.image_id])
-            findings.append(Finding("duplicate_labels", file, f"{ours}, but {theirs} in its duplicate {other}"))
+            detail = f"{_counts(labels[a])}, but {_counts(labels[b])} in its duplicate {files[b]}"
+            findings.append(Finding("duplicate_labels", files[a], detail))
     return findings
 
 

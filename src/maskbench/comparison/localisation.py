@@ -145,7 +145,7 @@ def _undefined(values: Floats, overlap: Floats) -> str:
 
 
 def _rank_correlations(
-    first: Floats, second: Floats, photographs: NDArray[np.int64], weights: NDArray[np.int64]
+    first: Floats, second: Floats, photographs: NDArray[np.int64], weights: NDArray[np.unsignedinteger]
 ) -> tuple[float, Floats]:
     """Pearson's coefficient of the ranks, of all faces and of every draw of photographs (R,)."""
     x, y = (rankdata(values) - (len(values) + 1) / 2 for values in (first, second))

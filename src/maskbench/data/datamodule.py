@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Protocol
 
 import lightning as L
 import numpy as np
@@ -12,47 +12,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from maskbench.data.batch import Batch
 from maskbench.data.shares import WHOLE, Share
 from maskbench.schemas import SPLITS
 from maskbench.seeding import generator
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One batch, or a process's share of it.
+class Canvases(Protocol):
+    """What a batch is gathered from: a tensor, or what is indexed like one."""
 
-    Attributes:
-        canvases: uint8 (B, 3, C, C).
-        targets: int64 (B,), positions in the class order.
-        rows: int64 (B,), positions in the faces table: what joins predictions to faces.
-        share: what part of the whole batch this is.
-        whole: the whole batch's targets and rows, int64 (W,) each; None: this is the whole batch.
-    """
-
-    canvases: Tensor
-    targets: Tensor
-    rows: Tensor
-    share: Share = WHOLE
-    whole: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def all_targets(self) -> Tensor:
-        """Of the whole batch: int64 (W,)."""
-        return self.targets if self.whole is None else self.whole[0]
-
-    @property
-    def all_rows(self) -> Tensor:
-        """Of the whole batch: int64 (W,)."""
-        return self.rows if self.whole is None else self.whole[1]
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
-        """The same batch on `device`."""
-
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=non_blocking)
-
-        whole = None if self.whole is None else (move(self.whole[0]), move(self.whole[1]))
-        return Batch(move(self.canvases), move(self.targets), move(self.rows), self.share, whole)
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        """Canvases of int64 (B,) rows: uint8 (B, 3, C, C)."""
+        ...
 
 
 class FaceBatches(Dataset[Batch]):
@@ -65,7 +36,7 @@ class FaceBatches(Dataset[Batch]):
         share: what part of each batch is handed out.
     """
 
-    def __init__(self, canvases: Tensor, targets: Tensor, rows: Tensor, share: Share = WHOLE) -> None:
+    def __init__(self, canvases: Canvases, targets: Tensor, rows: Tensor, share: Share = WHOLE) -> None:
         self.canvases, self.targets, self.rows, self.share = canvases, targets, rows, share
 
     def __len__(self) -> int:
@@ -135,7 +106,7 @@ class FaceDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        canvases: Tensor,
+        canvases: Canvases,
         split: pd.DataFrame,
         classes: tuple[str, ...],
         *,

@@ -18,16 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from maskbench.data.boxes import BOX_COLUMNS, square_around
-from maskbench.data.faces import (
-    CANVAS_FACTOR,
-    Bytes,
-    FaceCrops,
-    canvas_size,
-    context_regions,
-    photograph_bounds,
-    resize_region,
-    shown_squares,
-)
+from maskbench.data.crops import CANVAS_FACTOR, Bytes, FaceCrops, context_regions, photograph_bounds
+from maskbench.data.faces import canvas_size, resize_region, shown_squares
 from maskbench.seeding import derive_seed
 
 Floats = NDArray[np.float64]

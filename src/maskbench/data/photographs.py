@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from PIL import Image
 
 from maskbench.data.boxes import BOX_COLUMNS
 from maskbench.data.images import decode_rgb
+from maskbench.data.keeping import Keeper
+from maskbench.steps import in_order
 from maskbench.storage import atomic_path, content_key
 
 #: Changes when the cache's content or layout does.
@@ -60,9 +61,52 @@ def kept_sizes(images: pd.DataFrame, longest: int) -> tuple[NDArray[np.int64], N
         images: `schemas.IMAGES`.
         longest: side above which a photograph is reduced, px.
     """
-    size = images[["height", "width"]].to_numpy(dtype=float)
+    return _kept(images[["height", "width"]].to_numpy(dtype=float), longest)
+
+
+def _kept(size: NDArray[np.float64], longest: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     scales = np.minimum(1.0, longest / size.max(axis=1))
     return np.maximum(1, np.round(size * scales[:, None])).astype(np.int64), scales
+
+
+def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(sizes.prod(axis=1) * 3)]).astype(np.int64)
+
+
+def _cache_file(cache: Path, images: pd.DataFrame, longest: int) -> Path:
+    key = content_key({"version": CACHE_VERSION, "longest": longest, "images": images["sha256"].tolist()})
+    return cache / f"photographs-{key[:20]}.bin"
+
+
+def usable_images(images: pd.DataFrame, faces: pd.DataFrame) -> pd.DataFrame:
+    """Photographs that have faces: the split deals no others, so a detector neither learns nor is tested on them."""
+    return images[images["image_id"].isin(faces["image_id"])].reset_index(drop=True)
+
+
+class PhotographKeeper(Keeper):
+    """Keeps the photographs that have faces.
+
+    Args:
+        cache: the cache's folder.
+        longest: see `kept_sizes`.
+    """
+
+    def __init__(self, cache: Path, longest: int) -> None:
+        super().__init__(cache)
+        self.longest = longest
+
+    def cut(self, photograph: Bytes, boxes_xyxy: Sequence[Sequence[float]]) -> bytes:
+        """The pixels as they are kept."""
+        if not len(boxes_xyxy):
+            return b""
+        height, width = _kept(np.array([photograph.shape[:2]], dtype=float), self.longest)[0][0]
+        return resized(photograph, int(height), int(width)).tobytes()
+
+    def keep(self, images: pd.DataFrame, faces: pd.DataFrame) -> None:
+        """As `cached_photographs` finds them."""
+        used = usable_images(images, faces)
+        sizes, _ = kept_sizes(used, self.longest)
+        self.finish(_cache_file(self.cache, used, self.longest), int(_starts(sizes)[-1]))
 
 
 def cached_photographs(
@@ -92,9 +136,7 @@ def cached_photographs(
         ImageError: a photograph that the audit could read no longer can be.
     """
     sizes, scales = kept_sizes(images, longest)
-    starts = np.concatenate([[0], np.cumsum(sizes.prod(axis=1) * 3)]).astype(np.int64)
-    key = content_key({"version": CACHE_VERSION, "longest": longest, "images": images["sha256"].tolist()})
-    path = cache / f"photographs-{key[:20]}.bin"
+    starts, path = _starts(sizes), _cache_file(cache, images, longest)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.is_file() or path.stat().st_size != starts[-1]:
@@ -125,10 +167,9 @@ def _decode_all(
         height, width = sizes[index]
         pixels[starts[index] : starts[index + 1]] = resized(photograph, int(height), int(width)).reshape(-1)
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        for done, _ in enumerate(pool.map(keep, range(len(files))), start=1):
-            if progress:
-                progress(done, len(files))
+    for done, _ in enumerate(in_order(keep, range(len(files)), 2), start=1):
+        if progress:
+            progress(done, len(files))
     pixels.flush()
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskbench.data.boxes import BOX_COLUMNS, Floats, box_area, box_iou, box_properties, square_around
-from maskbench.data.faces import FaceCrops
+from maskbench.data.crops import FaceCrops
 from maskbench.data.light import laplacian_variance, saturation_mean
 
 #: Common size, px, of faces whose sharpness and likeness are compared. Three quarters of the faces of
@@ -21,6 +21,8 @@ from maskbench.data.light import laplacian_variance, saturation_mean
 THUMBNAIL_SIDE = 16
 #: Distances held at once: 4 million float64 are 32 MB.
 _BLOCK = 4_000_000
+#: Stands for the distance of a hash that is not compared; hashes of 64 bits are nearer than that.
+_NONE = 255
 
 Bytes = NDArray[np.uint8]
 
@@ -276,10 +278,16 @@ def nearest_training_hash(images: pd.DataFrame, image_ids: pd.Series, training: 
     """
     used = images[images["image_id"].isin(set(image_ids))].reset_index(drop=True)
     hashes = np.array([int(text, 16) for text in used["phash"]], dtype=np.uint64)
-    known = used["image_id"].isin(training).to_numpy()
-    bits = np.bitwise_count(hashes[:, None] ^ hashes[None, known]).astype(np.float64)
-    bits[used["image_id"].to_numpy()[:, None] == used["image_id"].to_numpy()[None, known]] = np.inf
-    nearest = pd.Series(bits.min(axis=1, initial=np.inf), index=used["image_id"]).replace(np.inf, np.nan)
+    known = np.flatnonzero(used["image_id"].isin(training))
+    bits = np.full(len(used), np.nan)
+    step = max(1, _BLOCK // max(1, len(known)))
+    for start in range(0, len(used) if len(known) else 0, step):
+        rows = np.arange(start, min(start + step, len(used)))
+        apart = np.bitwise_count(hashes[rows, None] ^ hashes[None, known])  # (step, T) uint8
+        apart[rows[:, None] == known[None]] = _NONE  # the photograph itself
+        least = apart.min(axis=1)
+        bits[rows] = np.where(least < _NONE, least, np.nan)
+    nearest = pd.Series(bits, index=used["image_id"])
     return np.asarray(nearest.reindex(image_ids), dtype=np.float64)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from maskbench.eda.bands import FACTORS, factor_bands, tables_per_photograph
@@ -80,7 +81,7 @@ def cramers_v_corrected(table: Floats) -> float:
     return float(np.sqrt(phi2 / smaller)) if smaller > 0 else float("nan")
 
 
-def kruskal_h(values: Floats, codes: Ints, groups: int, weights: Ints) -> Floats:
+def kruskal_h(values: Floats, codes: Ints, groups: int, weights: NDArray[np.integer]) -> Floats:
     """Kruskal and Wallis's H with tie correction, for weighted faces.
 
     Args:
@@ -107,7 +108,8 @@ def kruskal_h(values: Floats, codes: Ints, groups: int, weights: Ints) -> Floats
     squares = np.divide(sums**2, sizes, out=np.zeros_like(sums), where=sizes > 0).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         raw = 12 / (n * (n + 1)) * squares - 3 * (n + 1)
-        correction = 1 - (ties**3 - ties).sum(axis=1) / (n**3 - n)
+        # A product: a power of 3 takes ten times as long.
+        correction = 1 - (ties * ties * ties - ties).sum(axis=1) / (n**3 - n)
         return np.where(correction > 0, np.maximum(raw, 0) / correction, np.nan)
 
 
@@ -121,7 +123,8 @@ def holm(p_values: Floats) -> Floats:
         (M,) in [0, 1], not smaller than `p_values`.
 
     Source:
-        Holm 1979, Scandinavian Journal of Statistics 6:65-70. Valid for any dependence of the tests.
+        Holm 1979, Scandinavian Journal of Statistics 6:65-70. Valid for any dependence of the tests. Not
+        statsmodels', which collects Python's garbage in every call: seconds in a process that holds much.
 
     Example:
         >>> holm(np.array([0.01, 0.04, 0.03])).round(2).tolist()
@@ -202,7 +205,7 @@ def _kruskal_row(
     if not reason:
         drawn = np.full(resamples.count, np.nan)
         for rows, weights in resamples.blocks(positions):
-            sizes = weights.sum(axis=1)
+            sizes = weights.sum(axis=1, dtype=np.int64)
             h = kruskal_h(values, codes, k, weights)
             drawn[rows] = np.divide(h, sizes - 1, out=np.full(len(h), np.nan), where=sizes > 1)
         root = effect_interval(
@@ -239,7 +242,7 @@ def _chi_squared_row(boxes: pd.DataFrame, factor: str, classes: Sequence[str], r
         tables, _ = tables_per_photograph(boxes, bands, classes, resamples)
         observed = tables.sum(axis=0).astype(float)
         photographs = int((tables.sum(axis=(1, 2)) > 0).sum())
-        drawn = cramers_v(np.tensordot(resamples.weights, tables, axes=1).astype(float))
+        drawn = cramers_v(resamples.totals(tables))
         observed = observed[observed.sum(axis=1) > 0][:, observed.sum(axis=0) > 0]
     k, b = observed.shape
     defined = min(k, b) >= 2

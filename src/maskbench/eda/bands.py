@@ -112,7 +112,7 @@ def class_bands(boxes: pd.DataFrame, classes: Sequence[str], resamples: Resample
         bands = factor_bands(boxes, factor, resamples)
         tables, holding = tables_per_photograph(boxes, bands, classes, resamples)
         observed = tables.sum(axis=0)  # (K, B)
-        drawn = np.tensordot(resamples.weights, tables, axes=1).astype(float)  # (R, K, B)
+        drawn = resamples.totals(tables)  # (R, K, B)
         drawn_sums = drawn.sum(axis=1, keepdims=True)
         drawn_shares = np.divide(drawn, drawn_sums, out=np.full(drawn.shape, np.nan), where=drawn_sums > 0)
         for band, label in enumerate(bands.labels):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,13 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Counts = NDArray[np.unsignedinteger]
 
 #: Fewer photographs give no interval: the bootstrap of a handful of clusters is far too narrow (Cameron,
 #: Gelbach & Miller 2008, Review of Economics and Statistics 90:414-427), with 10 still about 5 points short.
 LEAST_PHOTOGRAPHS = 10
-#: Weights held at once, in numbers; 4 million are 32 MB.
-_BLOCK = 4_000_000
+#: Weights worked on at once, in numbers; a million are 8 MB.
+_BLOCK = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,13 @@ class Resamples:
 
     Attributes:
         image_ids: (P,) photographs in the order of `weights`.
-        weights: (R, P) int64, how often each photograph stands in each resample; rows sum to P.
+        weights: (R, P), how often each photograph stands in each resample; rows sum to P. Of the smallest dtype that
+            holds them: one byte, in practice.
         confidence: coverage of the intervals, in (0, 1).
     """
 
     image_ids: pd.Index
-    weights: Ints
+    weights: Counts
     confidence: float
 
     @property
@@ -91,6 +94,22 @@ class Resamples:
         low, high = np.quantile(defined, [tail, 1 - tail])
         return Interval(float(low), float(high))
 
+    def totals(self, values: NDArray[Any]) -> Floats:
+        """Sum of each photograph's values in each resample; exact for whole numbers below 2^53.
+
+        Args:
+            values: (P, ...) in the order of `image_ids`.
+
+        Returns:
+            (R, ...).
+        """
+        flat = values.reshape(len(values), -1).astype(np.float64)
+        sums = np.empty((self.count, flat.shape[1]))
+        step = max(1, _BLOCK // max(1, len(flat)))
+        for start in range(0, self.count, step):
+            sums[start : start + step] = self.weights[start : start + step].astype(np.float64) @ flat
+        return sums.reshape(self.count, *values.shape[1:])
+
     def means(self, values: Floats, positions: Ints) -> Floats:
         """Mean of `values` in each resample.
 
@@ -103,9 +122,8 @@ class Resamples:
         """
         sums = np.bincount(positions, values, minlength=len(self.image_ids))
         sizes = np.bincount(positions, minlength=len(self.image_ids))
-        totals = self.weights @ sizes
-        means = np.divide(self.weights @ sums, totals, out=np.full(self.count, np.nan), where=totals > 0)
-        return np.asarray(means)
+        drawn_sums, drawn_sizes = self.totals(np.stack([sums, sizes], axis=1)).T
+        return np.asarray(np.divide(drawn_sums, drawn_sizes, out=np.full(self.count, np.nan), where=drawn_sizes > 0))
 
     def medians(self, values: Floats, positions: Ints) -> Floats:
         """Median of `values` in each resample, the mean of the middle two where their number is even.
@@ -120,16 +138,19 @@ class Resamples:
         order = np.argsort(values, kind="stable")
         ordered, columns = values[order], positions[order]
         medians = np.full(self.count, np.nan)
+        highest = int(self.weights.max(initial=0)) * len(columns)
+        wide = np.int32 if highest < 2**31 else np.int64
         for rows, weights in self.blocks(columns):
-            reached = weights.cumsum(axis=1)  # (r, N): faces up to and including this one
-            for index, row in zip(range(rows.start, rows.stop), reached, strict=True):
-                if row[-1]:
-                    middle = np.searchsorted(row, [(row[-1] - 1) // 2, row[-1] // 2], side="right")
-                    medians[index] = ordered[middle].mean()
+            reached = weights.cumsum(axis=1, dtype=wide)  # (r, N): faces up to and including this one
+            last = reached[:, -1:]
+            # The first face at which more than so many are reached; of none drawn, a place beyond the end.
+            lower, upper = ((reached <= middle).sum(axis=1) for middle in ((last - 1) // 2, last // 2))
+            drawn = last[:, 0] > 0
+            medians[rows][drawn] = (ordered[lower[drawn]] + ordered[upper[drawn]]) / 2
         return medians
 
-    def blocks(self, columns: Ints) -> Iterator[tuple[slice, Ints]]:
-        """Weights of faces in `columns` (N,), some resamples at a time: (rows, (r, N) int64)."""
+    def blocks(self, columns: Ints) -> Iterator[tuple[slice, Counts]]:
+        """Weights of faces in `columns` (N,), some resamples at a time: (rows, (r, N))."""
         step = max(1, _BLOCK // max(1, len(columns)))
         for start in range(0, self.count if len(columns) else 0, step):
             rows = slice(start, min(start + step, self.count))
@@ -156,5 +177,11 @@ def draw_resamples(image_ids: pd.Series, count: int, confidence: float, seed: in
     if not len(index) or not index.is_unique:
         raise ValueError("images: at least one photograph is needed, and each once")
     generator, size = np.random.default_rng(seed), len(index)
-    rows = [np.bincount(generator.integers(0, size, size), minlength=size) for _ in range(count)]
-    return Resamples(index, np.array(rows, dtype=np.int64).reshape(count, size), confidence)
+    weights: Counts = np.empty((count, size), dtype=np.uint8)
+    for row in range(count):
+        drawn = np.bincount(generator.integers(0, size, size), minlength=size)
+        smallest = np.min_scalar_type(int(drawn.max()))
+        if smallest.itemsize > weights.itemsize:
+            weights = weights.astype(smallest)
+        weights[row] = drawn
+    return Resamples(index, weights, confidence)

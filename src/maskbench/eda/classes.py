@@ -94,7 +94,7 @@ def class_balance(counts: Ints, classes: Sequence[str], resamples: Resamples) ->
     totals, photographs = counts.sum(axis=0), (counts > 0).sum(axis=0)
     faces, occupied = int(totals.sum()), int((counts > 0).any(axis=1).sum())
     low, high = wilson_interval(totals.astype(float), np.full(len(classes), float(faces)), resamples.confidence)
-    drawn = (resamples.weights @ counts).astype(float)  # (R, K)
+    drawn = resamples.totals(counts)  # (R, K)
     drawn_totals = drawn.sum(axis=1, keepdims=True)
     drawn_shares = np.divide(drawn, drawn_totals, out=np.full(drawn.shape, np.nan), where=drawn_totals > 0)
     rows = []
@@ -134,7 +134,7 @@ def class_measures(counts: Ints, classes: Sequence[str], resamples: Resamples) -
     """
     totals = counts.sum(axis=0).astype(float)
     estimates = _measures(totals[None, :])
-    drawn = _measures((resamples.weights @ counts).astype(float))
+    drawn = _measures(resamples.totals(counts))
     occupied = int((counts > 0).any(axis=1).sum())
     absent = [name for name, total in zip(classes, totals, strict=True) if total == 0]
     rows = []

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from maskbench.data.boxes import BOX_COLUMNS
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def covered_cells(boxes: Floats, cells: int) -> Floats:
@@ -55,6 +56,67 @@ def covered_cells(boxes: Floats, cells: int) -> Floats:
     return np.asarray(np.clip(by_cell * cells**2, 0, 1))
 
 
+def covered_strips(low: Floats, high: Floats, cells: int) -> Floats:
+    """Share of each of `cells` equal strips of [0, 1] inside each interval: (N,) ends to (N, cells)."""
+    grid = np.linspace(0, 1, cells + 1)
+    reach = np.minimum(high[:, None], grid[None, 1:]) - np.maximum(low[:, None], grid[None, :-1])
+    return np.asarray(np.clip(reach * cells, 0, 1))
+
+
+def overlapping(boxes: Floats, groups: Ints) -> NDArray[np.bool_]:
+    """Whether a box shares area with another of its group.
+
+    Args:
+        boxes: (N, 4) `xmin ymin xmax ymax`.
+        groups: (N,) whole numbers.
+
+    Returns:
+        (N,); a group's boxes are compared among themselves only.
+    """
+    order = np.argsort(groups, kind="stable")
+    ordered, member = boxes[order], groups[order]
+    found = np.zeros(len(boxes), dtype=bool)
+    sizes = np.bincount(groups) if len(groups) else np.zeros(1, dtype=np.int64)
+    for apart in range(1, int(sizes.max())):  # each box with the one so many places after it
+        pairs = np.flatnonzero(member[apart:] == member[:-apart])
+        a, b = ordered[pairs], ordered[pairs + apart]
+        meet = (np.minimum(a[:, 2:], b[:, 2:]) > np.maximum(a[:, :2], b[:, :2])).all(axis=1)
+        found[pairs[meet]] = found[pairs[meet] + apart] = True
+    back = np.empty_like(found)
+    back[order] = found
+    return back
+
+
+def total_coverage(boxes: Floats, groups: Ints, cells: int) -> Floats:
+    """Sum over groups of the share of each cell that lies inside at least one box of the group.
+
+    Boxes that share no area with others add up, and their areas are products: one matrix product does for all of them.
+    Only photographs with overlapping boxes are taken apart.
+
+    Args:
+        boxes: (N, 4) shares of the photograph's width and height.
+        groups: (N,) whole number of each box's photograph.
+        cells: cells along each side.
+
+    Returns:
+        (cells, cells): the sum of `covered_cells` of every group, but for rounding.
+    """
+    boxes = np.clip(boxes, 0, 1)
+    shared = np.isin(groups, groups[overlapping(boxes, groups)])
+    alone = boxes[~shared]
+    down, across = (covered_strips(alone[:, axis], alone[:, axis + 2], cells) for axis in (1, 0))
+    total = np.asarray(down.T @ across)
+    for rows in _members(groups, np.flatnonzero(shared)):
+        total += covered_cells(boxes[rows], cells)
+    return total
+
+
+def _members(groups: Ints, chosen: Ints) -> list[Ints]:
+    """The rows of each group among `chosen` rows."""
+    order = chosen[np.argsort(groups[chosen], kind="stable")]
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []
+
+
 def relative_boxes(faces: pd.DataFrame) -> Floats:
     """Boxes as shares of their photograph's width and height, (N, 4) in [0, 1] for boxes inside it."""
     sizes = faces[["image_width", "image_height", "image_width", "image_height"]].to_numpy(dtype=float)
@@ -71,18 +133,20 @@ def image_coverage(images: pd.DataFrame, faces: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `schemas.IMAGE_COVERAGE`, one row per photograph in the same order; 0 without faces.
     """
-    boxes = relative_boxes(faces)
-    sides = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None)
-    sums = pd.Series(sides.prod(axis=1), index=faces["image_id"].to_numpy()).groupby(level=0).sum()
-    groups = faces.groupby("image_id", sort=False).indices
-    union = {image_id: float(covered_cells(boxes[rows], 1)[0, 0]) for image_id, rows in groups.items()}
-    ids = images["image_id"]
+    boxes, ids = np.clip(relative_boxes(faces), 0, 1), images["image_id"]
+    position = pd.Index(ids).get_indexer(pd.Index(faces["image_id"]))
+    boxes, position = boxes[position >= 0], position[position >= 0]
+    areas = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
+    sums = np.bincount(position, areas, minlength=len(ids)).astype(np.float64)  # of no box: whole numbers
+    union = sums.copy()
+    for rows in _members(position, np.flatnonzero(np.isin(position, position[overlapping(boxes, position)]))):
+        union[position[rows[0]]] = covered_cells(boxes[rows], 1)[0, 0]
     return pd.DataFrame(
         {
             "image_id": ids,
-            "faces": ids.map({image_id: len(rows) for image_id, rows in groups.items()}).fillna(0).astype(int),
-            "coverage": ids.map(union).fillna(0.0).astype(float),
-            "share_sum": ids.map(sums).fillna(0.0).astype(float),
+            "faces": np.bincount(position, minlength=len(ids)),
+            "coverage": np.minimum(union, 1),
+            "share_sum": sums,
         }
     ).reset_index(drop=True)
 
@@ -101,21 +165,19 @@ def heatmaps(faces: pd.DataFrame, classes: Sequence[str], cells: int) -> pd.Data
         photographs with a face of it (exact area). NaN with a reason for a class without faces.
     """
     boxes, labels = relative_boxes(faces), faces["label"].to_numpy()
+    groups = pd.factorize(faces["image_id"])[0].astype(np.int64)
     tables = []
     for name in ("", *classes):
         chosen = np.ones(len(faces), dtype=bool) if name == "" else np.asarray(labels == name)
-        photographs = faces.loc[chosen].groupby("image_id", sort=False).indices
+        photographs = len(np.unique(groups[chosen]))
         if chosen.any():
             centres = _centres(boxes[chosen], cells)
-            coverage = np.zeros((cells, cells))
-            for rows in photographs.values():
-                coverage += covered_cells(boxes[chosen][rows], cells)
-            coverage /= len(photographs)
+            coverage = np.clip(total_coverage(boxes[chosen], groups[chosen], cells) / photographs, 0, 1)
         else:
             centres = coverage = np.full((cells, cells), np.nan)
         for quantity, values in (("centres", centres), ("coverage", coverage)):
             tables.append(_long(values).assign(quantity=quantity, class_name=name, faces=int(chosen.sum()),
-                                               photographs=len(photographs)))  # fmt: skip
+                                               photographs=photographs))  # fmt: skip
     table = pd.concat(tables, ignore_index=True)
     table["reason"] = np.where(table["faces"] > 0, "", "no face of this class")
     table["reason"] = table["reason"].astype(str)

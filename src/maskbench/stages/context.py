@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import hashlib
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from maskbench.config import WEIGHTS_NAMES, Config, ConfigError
 from maskbench.rundir import RunDir, cache_folder
 from maskbench.schemas import read_table
-from maskbench.storage import content_key, read_json, sha256_file
+from maskbench.storage import canonical_json, read_json, sha256_file
+
+if TYPE_CHECKING:
+    from maskbench.data.keeping import Keeper
+
+#: Photographs are kept at most this many times as large as detectors see them: what training may enlarge.
+KEPT_FACTOR = 2
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class Context:
         progress: given a title, returns a callback for (done, total); None hides progress.
         interactive: a person watches the terminal: show progress bars.
         engine: where trainings run.
+        planned: stages that this call is to bring up to date.
     """
 
     config: Config
@@ -69,6 +79,7 @@ class Context:
     progress: Callable[[str], Callable[[int, int], None] | None]
     interactive: bool = False
     engine: Engine = Engine()
+    planned: frozenset[str] = frozenset()
 
     def bars(self) -> Callable[[str], Callable[[int, int], None] | None] | None:
         """`progress` where a person watches, else None."""
@@ -205,14 +216,51 @@ def weights_state(context: Context) -> str:
 def dataset_state(context: Context) -> str:
     """Hash of names, sizes and modification times of the dataset's files."""
     root = dataset_root(context)
-    facts: list[list[Any]] = [[str(root.resolve()), 0, 0]]
-    facts += [
-        [path.relative_to(root).as_posix(), path.stat().st_size, path.stat().st_mtime_ns]
-        for folder in ("images", "annotations")
-        for path in sorted((root / folder).iterdir())
-        if path.is_file()  # a dangling link is the audit's to report
-    ]
-    return content_key(facts)
+    # The bytes of `content_key` of [[root, 0, 0], [name, size, time], …], one file at a time.
+    digest = hashlib.sha256(b"[" + canonical_json([str(root.resolve()), 0, 0]))
+    for folder in ("images", "annotations"):
+        with os.scandir(root / folder) as entries:
+            # A dangling link is the audit's to report.
+            names = sorted(entry.name for entry in entries if entry.is_file())
+        for name in names:
+            facts = (root / folder / name).stat()
+            digest.update(b"," + canonical_json([f"{folder}/{name}", facts.st_size, facts.st_mtime_ns]))
+    digest.update(b"]")
+    return digest.hexdigest()
+
+
+@contextmanager
+def kept_pixels(context: Context) -> Iterator[Sequence[Keeper]]:
+    """What the audit keeps of the photographs it decodes: all that the planned stages would decode them again for."""
+    from maskbench.data.crops import CropKeeper
+    from maskbench.data.photographs import PhotographKeeper
+
+    config = context.config
+    margins = {config.faces.margin}
+    if "intervene" in context.planned and config.interventions.run:
+        from maskbench.data.interventions import INTERVENTIONS, context_margin
+
+        margins.add(context_margin(config.faces.margin, [INTERVENTIONS[name] for name in config.interventions.run]))
+    with ExitStack() as stack:
+        keepers: list[Keeper] = [stack.enter_context(CropKeeper(faces_cache(), margin)) for margin in sorted(margins)]
+        if "detect-train" in context.planned:
+            keepers.append(stack.enter_context(PhotographKeeper(photographs_cache(), longest_side(config))))
+        yield keepers
+
+
+def faces_cache() -> Path:
+    """Where faces' crops are kept."""
+    return cache_folder() / "faces"
+
+
+def photographs_cache() -> Path:
+    """Where decoded photographs are kept."""
+    return cache_folder() / "photographs"
+
+
+def longest_side(config: Config) -> int:
+    """Side above which a photograph is reduced for detectors, px."""
+    return KEPT_FACTOR * config.detect.input_size
 
 
 def face_crops(context: Context, images: pd.DataFrame, faces: pd.DataFrame, margin: float | None = None) -> Any:
@@ -224,10 +272,10 @@ def face_crops(context: Context, images: pd.DataFrame, faces: pd.DataFrame, marg
         faces: `schemas.FACES`.
         margin: context around the box; None: the study's.
     """
-    from maskbench.data.faces import cached_faces
+    from maskbench.data.crops import cached_faces
 
     return cached_faces(
-        cache_folder() / "faces",
+        faces_cache(),
         lambda: dataset_root(context),
         images,
         faces,

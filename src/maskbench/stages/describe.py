@@ -9,23 +9,28 @@ import pandas as pd
 from maskbench import schemas
 from maskbench.rundir import RunError
 from maskbench.schemas import write_table
-from maskbench.stages.context import Context, dataset_root, face_crops
+from maskbench.stages.context import Context, dataset_root, face_crops, kept_pixels
 from maskbench.storage import write_json
 
 
 def audit(context: Context) -> list[Path]:
-    """Check the dataset, and decide the class order."""
+    """Check the dataset, and decide the class order; what later stages need of the pixels is kept on the way."""
     from maskbench.audit.scan import scan_dataset
     from maskbench.audit.summary import write_audit
 
     config, folder = context.config, context.folders.stage("audit")
-    result = scan_dataset(
-        dataset_root(context),
-        config.audit,
-        config.data.label_map,
-        config.data.classes,
-        progress=context.progress("audit"),
-    )
+    with kept_pixels(context) as keepers:
+        result = scan_dataset(
+            dataset_root(context),
+            config.audit,
+            config.data.label_map,
+            config.data.classes,
+            progress=context.progress("audit"),
+            keepers=keepers,
+        )
+        if not result.has_errors:
+            for keeper in keepers:
+                keeper.keep(result.images, result.faces)
     written = write_audit(result, folder)
     if result.has_errors:
         errors = result.findings[result.findings["severity"] == "error"]

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from maskbench import schemas
-from maskbench.rundir import cache_folder, versions
-from maskbench.stages.context import Context, dataset_root
+from maskbench.rundir import versions
+from maskbench.stages.context import Context, dataset_root, longest_side, photographs_cache
 from maskbench.stages.jobs import TRAINING_PACKAGES, Job, initial_weights, split_of_run
 from maskbench.storage import content_key
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from maskbench.data.photographs import Photographs
     from maskbench.training.processes import Processes
 
-#: Photographs are kept at most this many times as large as detectors see them: what training may enlarge.
-KEPT_FACTOR = 2
 #: Fields of the configuration that change no training.
 _ASKED_LATER = frozenset({"eval_batch_size", "workers", "resume_seconds"})
 
@@ -29,22 +27,24 @@ def study_photographs(context: Context) -> Photographs:
     from maskbench.data.photographs import cached_photographs
 
     return cached_photographs(
-        cache_folder() / "photographs",
+        photographs_cache(),
         lambda: dataset_root(context),
-        usable_images(context),
+        usable_photographs(context),
         context.table("audit", "faces", schemas.FACES),
         context.classes(),
-        KEPT_FACTOR * context.config.detect.input_size,
+        longest_side(context.config),
         max_pixels=context.config.audit.max_pixels,
         progress=context.progress("photographs"),
     )
 
 
-def usable_images(context: Context) -> pd.DataFrame:
-    """Photographs that have faces: the split deals no others, so a detector neither learns nor is tested on them."""
-    images = context.table("audit", "images", schemas.IMAGES)
-    faces = context.table("audit", "faces", schemas.FACES)
-    return images[images["image_id"].isin(faces["image_id"])].reset_index(drop=True)
+def usable_photographs(context: Context) -> pd.DataFrame:
+    """`schemas.IMAGES` of the photographs that have faces."""
+    from maskbench.data.photographs import usable_images
+
+    return usable_images(
+        context.table("audit", "images", schemas.IMAGES), context.table("audit", "faces", schemas.FACES)
+    )
 
 
 def sides_of_run(context: Context, seed: int) -> pd.Series:
@@ -62,7 +62,7 @@ def sides_of_run(context: Context, seed: int) -> pd.Series:
             f"split: {len(torn)} photographs have faces on two sides ({torn[0]!r} for one), so whole photographs "
             "cannot be dealt: use split.strategy=grouped or kfold"
         )
-    found: pd.Series = sides["first"].loc[usable_images(context)["image_id"]]
+    found: pd.Series = sides["first"].loc[usable_photographs(context)["image_id"]]
     return found
 
 
@@ -81,7 +81,7 @@ def detector_key(job: Job, context: Context) -> str:
             "config": detect.model_dump(mode="json", exclude=set(_ASKED_LATER)),
             "normalisation": [job.config.faces.mean, job.config.faces.std],
             "sides": sides_of_run(context, job.seed).to_dict(),
-            "photographs": usable_images(context)["sha256"].tolist(),
+            "photographs": usable_photographs(context)["sha256"].tolist(),
             "faces": faces[["image_id", "label", "xmin", "ymin", "xmax", "ymax"]].to_numpy().tolist(),
             "pretrained": job.weights_sha256,
             "versions": {name: found[name] for name in TRAINING_PACKAGES},

@@ -17,8 +17,7 @@ from maskbench.rundir import RunDir
 from maskbench.seeding import derive_seed
 from maskbench.stages.context import Context
 from maskbench.storage import read_yaml
-from maskbench.training.checkpoint import CLASSIFIER, DETECTOR, read_record
-from maskbench.training.trainer import BEST
+from maskbench.training.checkpoint import BEST, CLASSIFIER, DETECTOR, read_record
 
 if TYPE_CHECKING:
     from maskbench.data.photographs import Photographs
@@ -139,7 +138,8 @@ def faces_of_folder(root: Path, record: dict[str, Any], progress: Progress) -> F
     """
     from maskbench.audit.scan import scan_dataset
     from maskbench.config import AuditConfig
-    from maskbench.data.faces import cut_faces, make_canvases
+    from maskbench.data.crops import cut_faces
+    from maskbench.data.faces import make_canvases
 
     config, classes = AuditConfig(), tuple(record["classes"])
     found = scan_dataset(root, config, {}, (), progress=progress("photographs"))

@@ -107,7 +107,7 @@ def split_of_run(context: Context, seed: int) -> pd.DataFrame:
 
 def study_canvases(context: Context) -> Tensor:
     """Canvases of all faces, uint8 (N, 3, C, C), made once a process."""
-    from maskbench.data.faces import cache_key
+    from maskbench.data.crops import cache_key
 
     images = context.table("audit", "images", schemas.IMAGES)
     faces = context.table("audit", "faces", schemas.FACES)
@@ -140,7 +140,7 @@ def job_key(job: Job, context: Context) -> str:
         from maskbench.stages.detect_jobs import detector_key
 
         return detector_key(job, context)
-    from maskbench.data.faces import cache_key
+    from maskbench.data.crops import cache_key
     from maskbench.models.execution import resolve_execution
 
     images = context.table("audit", "images", schemas.IMAGES)
