@@ -239,9 +239,9 @@ def _coordinate(bndbox: Element, field: str) -> float:
     if child is None:
         raise _FieldError("box", where, "is missing")
     text = _text(child)
-    if _NOT_FINITE.fullmatch(text):
-        raise _FieldError("not_finite", where, f"is {text}, not a finite number")
     if not _NUMBER.fullmatch(text):
+        if _NOT_FINITE.fullmatch(text):
+            raise _FieldError("not_finite", where, f"is {text}, not a finite number")
         raise _FieldError("box", where, f"is {_shown(text)!r}, not a number")
     value = float(text)
     if not math.isfinite(value):
