@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 LOCK := requirements/lock.txt
 STAMP := $(VENV)/.installed-$(or $(TORCH_BACKEND),default)
 ARGS ?=
+# A study and its tests start several processes that import the same libraries: compiled once, these load twice as fast.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: study test notebook lint docs setup lock clean bench
 
@@ -30,7 +32,7 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 bench: setup
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/maskbench bench $(ARGS)
 
 setup: $(STAMP)
 

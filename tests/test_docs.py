@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import re
@@ -20,6 +21,7 @@ import yaml
 from maskbench import schemas
 from maskbench.cli import app
 from maskbench.config import Config, make_config, merge, parse_setting
+from maskbench.config.pretraining import make_pretraining
 
 ROOT = Path(__file__).parents[1]
 #: What a browser fetches by itself.
@@ -152,8 +154,10 @@ def test_commands_that_are_shown_exist_with_their_options_and_settings(path: Pat
         assert words[0] in commands(), line
         known = {option for one in commands()[words[0]].params for option in (*one.opts, *one.secondary_opts)}
         assert {word for word in words if word.startswith("--")} <= known, line
-        if words[0] != "sample":
-            layers = [parse_setting(word) for flag, word in pairwise(words) if flag == "--set"]
+        layers = [parse_setting(word) for flag, word in pairwise(words) if flag == "--set"]
+        if words[0] == "pretrain":
+            make_pretraining(functools.reduce(merge, layers, {}))
+        elif words[0] != "sample":
             make_config("quick", *layers)
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-_PLACE = re.compile(r"<!-- generated: (config|presets|checks|explanations|interventions|properties|sample) -->")
+_PLACE = re.compile(
+    r"<!-- generated: (config|presets|checks|explanations|interventions|properties|sample|pretraining) -->"
+)
 _FILE = re.compile(r"<!-- file: (\S+) -->")
 #: Where a link of a file in the repository's root leads to on the site.
 _LINKS = {"](docs/": "](", "](CHANGELOG.md)": "](changes.md)", "](LICENSE)": "](credits.md)"}
@@ -23,6 +25,7 @@ def on_page_markdown(markdown: str, *, config: Any, **_: object) -> str:
     lists = {
         "config": _config, "presets": _presets, "checks": _checks, "explanations": _explanations,
         "interventions": _interventions, "properties": _properties, "sample": _sample,
+        "pretraining": _pretraining,
     }  # fmt: skip
     return _PLACE.sub(lambda match: "\n".join(lists[match[1]]()), markdown)
 
@@ -43,6 +46,29 @@ def _config() -> Iterator[str]:
     yield from ("## arms", "", _first(ArmConfig), "", *_fields("arms[].", ArmConfig.model_fields))
     for name, field in sections.items():
         yield from (f"## {name}", "", _first(field.annotation), "", *_fields(f"{name}.", field.annotation.model_fields))
+
+
+def _pretraining() -> Iterator[str]:
+    """Fields of the recipe, and where its `train` differs from a study's."""
+    from maskbench.config import TrainConfig
+    from maskbench.config.pretraining import PretrainConfig, make_pretraining
+
+    yield from _fields("", {name: field for name, field in PretrainConfig.model_fields.items() if name != "train"})
+    ours, theirs = _flat(make_pretraining({}).train), _flat(TrainConfig())
+    yield from ("| field | pretraining | study |", "| --- | --- | --- |")
+    for name, value in ours.items():
+        if value != theirs[name] and name != "epochs":
+            yield f"| `train.{name}` | `{_value(value)}` | `{_value(theirs[name])}` |"
+    yield ""
+
+
+def _flat(section: Any, prefix: str = "") -> dict[str, Any]:
+    """Values by dotted name."""
+    found: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        found |= _flat(value, f"{prefix}{name}.") if _is_section(type(value)) else {prefix + name: value}
+    return found
 
 
 def _is_section(annotation: Any) -> bool:
@@ -89,13 +115,17 @@ def _kind(annotation: Any) -> str:
     if origin is tuple:
         several = len(inside) == 2 and inside[1] is ...
         return f"list of {_kind(inside[0])}" if several else f"{len(inside)} × {_kind(inside[0])}"
-    if origin is dict:
-        return "mapping"
     if hasattr(annotation, "__metadata__"):
         return _kind(inside[0])
+    if _is_section(annotation):
+        return f"`{':'.join(annotation.model_fields)}`"
     if type(None) in inside:
         return " or none, ".join(_kind(one) for one in inside if one is not type(None)) + " or none"
-    return {int: "whole number", float: "number", str: "text", bool: "yes / no"}[annotation]
+    return (
+        "mapping"
+        if origin is dict
+        else {int: "whole number", float: "number", str: "text", bool: "yes / no"}[annotation]
+    )
 
 
 def _value(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from maskbench import cli_app, cli_bench, cli_detect, cli_doctor, cli_export, cli_files, cli_study
+from maskbench import cli_app, cli_bench, cli_detect, cli_doctor, cli_export, cli_files, cli_pretrain, cli_study
 from maskbench.cli_options import examples
 from maskbench.cli_output import progress, say, stop_bars
 
@@ -47,6 +47,7 @@ cli_study.register(app)
 cli_files.register(app)
 cli_detect.register(app, say, progress)
 cli_export.register(app, say, progress)
+cli_pretrain.register(app, say, progress)
 cli_app.register(app, say)
 cli_doctor.register(app)
 cli_bench.register(app, say)

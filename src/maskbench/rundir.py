@@ -134,16 +134,8 @@ class RunDir:
         Raises:
             RunError: one is at work there.
         """
-        self.results.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.results / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(f"{self.results}: another process is working there; wait for it or use --name") from None
-        try:
+        with locked(self.results, otherwise="--name"):
             yield
-        finally:
-            lock.release()
 
     def is_complete(self, stage: str, key: str) -> bool:
         """Whether a stage was completed under `key` and its files are as it left them."""
@@ -236,6 +228,29 @@ class RunDir:
             },
         }
         write_json(path, record)
+
+
+@contextmanager
+def locked(folder: Path, *, otherwise: str) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made when missing.
+
+    Args:
+        folder: to work in.
+        otherwise: the option that chooses another one.
+
+    Raises:
+        RunError: one is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"{folder}: another process is working there; wait for it or use {otherwise}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[str]:

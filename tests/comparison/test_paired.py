@@ -7,7 +7,7 @@ import pytest
 from maskbench.comparison.answer import comparison_answer, mcnemar_sentences
 from maskbench.comparison.arms import compare_arms
 from maskbench.comparison.bootstrap import PHOTOGRAPHS, PHOTOGRAPHS_AND_SEEDS, draw_metrics
-from maskbench.comparison.paired import NO_DIFFERENCE, NOTHING, difference_table, holm, summary_table, verdict
+from maskbench.comparison.paired import NO_DIFFERENCE, NOTHING, difference_table, summary_table, verdict
 from maskbench.comparison.paired_tests import (
     ALL_SEEDS,
     BOOTSTRAP,
@@ -17,6 +17,7 @@ from maskbench.comparison.paired_tests import (
     paired_tests_table,
 )
 from maskbench.comparison.runs import Runs
+from maskbench.eda.associations import holm
 from maskbench.evaluation.classification import metrics_table
 from maskbench.schemas import validate
 from maskbench.schemas.comparison import COMPARISON_TABLES
@@ -82,12 +83,6 @@ def test_cohens_h_by_hand(tables):
     assert row["h"] == pytest.approx(2 * np.arcsin(np.sqrt(own)) - 2 * np.arcsin(np.sqrt(other)))
     assert np.isnan(pick(tables["differences"], "f1_macro")["h"])
     assert "h: no share of faces" in pick(tables["differences"], "f1_macro")["reason"]
-
-
-def test_holm_by_hand():
-    # Sorted 0.01, 0.02, 0.04 times 3, 2, 1, never falling: 0.03, 0.04, 0.04. NaN is no test.
-    np.testing.assert_allclose(holm(np.array([0.04, 0.01, np.nan, 0.02])), [0.04, 0.03, np.nan, 0.04])
-    assert np.isnan(holm(np.array([np.nan]))).all()
 
 
 def test_the_family_is_the_table(predictions):
@@ -270,7 +265,7 @@ def test_a_lucky_seed_is_no_verdict_for_the_arm():
 
 
 def test_the_bootstrap_test_of_the_auc_keeps_its_level_and_has_power():
-    # 30 studies of two equal arms: a level of 5 % has a standard error of 4 %. It is on the safe side (of 700 studies
+    # 20 studies of two equal arms: a level of 5 % has a standard error of 5 %. It is on the safe side (of 700 studies
     # of 130 photographs 4.6, 3.3 and, of a class of 3 %, 1.4 % were rejected), and rejects where arms do differ.
     rng = np.random.default_rng(11)
 
@@ -282,8 +277,8 @@ def test_the_bootstrap_test_of_the_auc_keeps_its_level_and_has_power():
             found.append((table[(table["test"] == BOOTSTRAP) & (table["seed"] == "0")]["p_value"] <= 0.05).to_numpy())
         return np.mean(found, axis=0)
 
-    assert (rejected((2.5, 2.5), 30) <= 0.14).all()
-    assert rejected((1.0, 4.0), 5)[0] >= 0.8
+    assert (rejected((2.5, 2.5), 20) <= 0.15).all()
+    assert rejected((1.0, 4.0), 4)[0] >= 0.75
 
 
 def test_summary_can_take_the_models_as_given(predictions):

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from scipy.stats import chi2_contingency, kruskal
 from scipy.stats.contingency import association
+from statsmodels.stats.multitest import multipletests
 
 from maskbench.eda.associations import (
     association_tests,
@@ -119,6 +120,13 @@ def test_undefined_tests_say_why() -> None:
     nothing = association_tests(boxes.iloc[:0], ["a", "b"], resamples_of(60))
     assert (nothing["n"] == 0).all() and (nothing["reason"] != "").all()
     assert class_bands(boxes.iloc[:0], ["a", "b"], resamples_of(60)).empty
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 7, 30):
+        p_values = rng.random(count) ** 3
+        assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-15)
 
 
 def test_holm_by_hand() -> None:

@@ -12,7 +12,7 @@ import openvino
 import pytest
 import torch
 
-from maskbench.data.datamodule import Batch
+from maskbench.data.batch import Batch
 from maskbench.inference import export as module
 from maskbench.inference.export import ExportError, export_classifier
 from maskbench.inference.predict import predict_logits

@@ -8,7 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from maskbench.models.weight_files import WeightsError, dequantise, first_few, read_weight_file
+from maskbench.models.weight_files import (
+    WeightsError,
+    dequantise,
+    first_few,
+    quantise,
+    read_weight_file,
+    write_compact_file,
+)
 
 
 def test_dequantisation_by_hand() -> None:
@@ -23,6 +30,44 @@ def test_dequantisation_by_hand() -> None:
     assert sorted(tensors) == ["bn.bias", "conv.weight"]
     assert all(tensor.dtype == torch.float32 for tensor in tensors.values())
     assert stored["conv.weight"].dtype == torch.int8  # not changed
+
+
+def test_quantisation_by_hand() -> None:
+    stored = quantise({"w": torch.tensor([[[[1.0, -2.0]]], [[[0.0, 0.0]]]]), "b": torch.tensor([0.1])})
+    # channel 0: a step is 2 / 127, so 1 is 63.5 steps, rounded to even; a channel of zeros stays one
+    assert stored["w"].flatten().tolist() == [64, -127, 0, 0]
+    assert stored["w.scale"].tolist() == pytest.approx([2 / 127, 1.0])
+    assert stored["w"].dtype == torch.int8 and stored["b"].dtype == stored["w.scale"].dtype == torch.float32
+
+
+def test_a_compact_file_is_read_back_to_within_half_a_step(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tensors = {"conv.weight": torch.randn(8, 4, 3, 3) * torch.logspace(-3, 1, 8)[:, None, None, None],
+               "bn.bias": torch.randn(8)}  # fmt: skip
+    write_compact_file(tmp_path / "a.safetensors", tensors, {"version": "1"})
+    found, metadata = read_weight_file(tmp_path / "a.safetensors")
+    assert metadata["version"] == "1" and "value = int8 * scale" in metadata["layout"]
+    assert torch.equal(found["bn.bias"], tensors["bn.bias"])
+    steps = tensors["conv.weight"].abs().amax(dim=(1, 2, 3), keepdim=True) / 127
+    assert ((found["conv.weight"] - tensors["conv.weight"]).abs() <= steps * 0.5001).all()
+    # What is read and written again is the same file: rounding happens once.
+    write_compact_file(tmp_path / "b.safetensors", found, {"version": "1"})
+    again, _ = read_weight_file(tmp_path / "b.safetensors")
+    assert all(torch.allclose(found[name], again[name], rtol=1e-6, atol=0) for name in found)
+
+
+def test_equal_weights_give_equal_bytes(tmp_path: Path) -> None:
+    tensors = {"conv.weight": torch.randn(2, 1, 3, 3), "bn.bias": torch.randn(2)}
+    metadata = {key: key for key in ("version", "name", "mean", "std", "top1", "pretraining")}
+    for number in range(8):
+        write_compact_file(tmp_path / f"{number}.safetensors", tensors, metadata)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+def test_a_compact_file_holds_finite_numbers_only(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"not finite .*: w$"):
+        write_compact_file(tmp_path / "a.safetensors", {"w": torch.tensor([float("inf")])}, {})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from maskbench.models.registry import build_model
 from maskbench.training import checkpoint
 from maskbench.training.checkpoint import CheckpointError, load_checkpoint, read_record, save_checkpoint
+from maskbench.training.trainer import AtomicCheckpointIO
 
 RECORD = {"implementation": "manual", "classes": ["no", "yes"], "arm": "manual-random"}
 
@@ -49,7 +50,7 @@ def test_disk_full_keeps_the_previous_checkpoint(
 
 def test_disk_full_keeps_the_previous_resume_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "resume.ckpt"
-    writer = checkpoint.AtomicCheckpointIO()
+    writer = AtomicCheckpointIO()
     writer.save_checkpoint({"epoch": 1}, path)
 
     def full(value: object, target: Path) -> None:

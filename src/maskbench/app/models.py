@@ -21,6 +21,7 @@ from maskbench.inference.runtime import SUFFIXES, read_exported_record
 from maskbench.models.forward import evaluation_logits
 from maskbench.storage import read_yaml
 from maskbench.training.checkpoint import (
+    BEST,
     CLASSIFIER,
     DETECTOR,
     execution_of,
@@ -28,7 +29,6 @@ from maskbench.training.checkpoint import (
     preprocess_of,
     read_record,
 )
-from maskbench.training.trainer import BEST
 
 #: Whose activations Grad-CAM weighs, as in a study.
 LAYER = "layer3"

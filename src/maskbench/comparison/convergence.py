@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import permutation_test
-from statsmodels.stats.multitest import multipletests
 
 from maskbench.comparison import stated
+from maskbench.eda.associations import holm
 from maskbench.schemas.convergence import (
     BEST_EPOCHS,
     CONVERGENCE,
@@ -192,7 +192,7 @@ def convergence_differences(table: pd.DataFrame) -> pd.DataFrame:
             found.append(key | _difference(both, shared) | stated.sign_flip(arm, baseline, metric))
         tested = [row for row in found if not np.isnan(row["p_value"]) and row["metric"] not in _BOOKKEEPING]
         if tested:
-            corrected = multipletests([row["p_value"] for row in tested], method="holm")[1]
+            corrected = holm(np.array([row["p_value"] for row in tested], dtype=np.float64))
             for row, value in zip(tested, corrected, strict=True):
                 row["p_value_holm"] = float(value)
         rows += found

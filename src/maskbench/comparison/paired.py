@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_effectsize
 
 from maskbench import schemas
@@ -17,6 +16,7 @@ from maskbench.comparison.bootstrap import PHOTOGRAPHS, PHOTOGRAPHS_AND_SEEDS, D
 from maskbench.comparison.permutation import permutation_p_values
 from maskbench.comparison.runs import Runs
 from maskbench.comparison.wording import NO_INTERVAL, NOTHING
+from maskbench.eda.associations import holm
 from maskbench.evaluation.intervals import Kind, Method, interval, no_interval, share_kind, too_few_photographs
 from maskbench.schemas.comparison import COMPARISON_DIFFERENCES, COMPARISON_SEEDS, COMPARISON_SUMMARY
 
@@ -131,14 +131,6 @@ def difference_table(
     table["p_holm"] = holm(table["p_value"].to_numpy(dtype=np.float64))
     table["verdict"] = [verdict(row) for row in table.to_dict("records")]
     return table[list(COMPARISON_DIFFERENCES.columns)]
-
-
-def holm(p_values: Floats) -> Floats:
-    """Holm's correction over a family: (T,) -> (T,); undefined p-values stay NaN and are no part of the family."""
-    corrected, known = np.array(p_values, dtype=np.float64), ~np.isnan(p_values)
-    if known.sum() > 1:  # a single test needs no correction
-        corrected[known] = multipletests(p_values[known], method="holm")[1]
-    return corrected
 
 
 def verdict(row: Mapping[Hashable, Any]) -> str:

@@ -13,8 +13,8 @@ from maskbench import schemas
 from maskbench.comparison.areas import clustered_delong_test, delong_test
 from maskbench.comparison.bootstrap import Draws
 from maskbench.comparison.decisions import mcnemar_clustered, mcnemar_exact
-from maskbench.comparison.paired import holm
 from maskbench.comparison.runs import Run, Runs
+from maskbench.eda.associations import holm
 from maskbench.evaluation.intervals import interval
 from maskbench.schemas.comparison import COMPARISON_TESTS
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from maskbench.config.analysis import (
     EXPLAIN_METHODS,
@@ -19,7 +19,7 @@ from maskbench.config.analysis import (
     InterventionsConfig,
     ReportConfig,
 )
-from maskbench.config.base import ConfigError, Name, Section
+from maskbench.config.base import ConfigError, Name, Section, validated
 from maskbench.config.data import (
     AuditConfig,
     DataConfig,
@@ -151,24 +151,12 @@ def make_config(preset: str = "quick", *layers: Mapping[str, Any]) -> Config:
     values = merge({**PRESETS[preset], "preset": preset}, chosen)
     if _names_a_dataset(chosen) and not chosen["data"].get("sample"):
         values["data"].pop("sample", None)  # the preset's size of a sample that is not used
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_one_line(item) for item in error.errors())) from error
+    return validated(Config, values)
 
 
 def _names_a_dataset(layer: Mapping[str, Any]) -> bool:
     data = layer.get("data")
     return isinstance(data, Mapping) and data.get("source", "sample") != "sample"
-
-
-def _one_line(item: Any) -> str:
-    field = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        return f"{field}: no such field"
-    message = item["msg"].removeprefix("Value error, ")
-    got = "" if item["type"] == "value_error" else f" (got {item['input']!r})"
-    return f"{field}: {message}{got}" if field else message
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Protocol
 
 import lightning as L
 import numpy as np
@@ -12,27 +12,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from maskbench.data.batch import Batch
 from maskbench.schemas import SPLITS
 from maskbench.seeding import generator
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One batch.
+class Canvases(Protocol):
+    """What a batch is gathered from: a tensor, or what is indexed like one."""
 
-    Attributes:
-        canvases: uint8 (B, 3, C, C).
-        targets: int64 (B,), positions in the class order.
-        rows: int64 (B,), positions in the faces table: what joins predictions to faces.
-    """
-
-    canvases: Tensor
-    targets: Tensor
-    rows: Tensor
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
-        """The same batch on `device`."""
-        return Batch(*(t.to(device, non_blocking=non_blocking) for t in (self.canvases, self.targets, self.rows)))
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        """Canvases of int64 (B,) rows: uint8 (B, 3, C, C)."""
+        ...
 
 
 class FaceBatches(Dataset[Batch]):
@@ -44,7 +34,7 @@ class FaceBatches(Dataset[Batch]):
         rows: int64 (M,), the faces of this side.
     """
 
-    def __init__(self, canvases: Tensor, targets: Tensor, rows: Tensor) -> None:
+    def __init__(self, canvases: Canvases, targets: Tensor, rows: Tensor) -> None:
         self.canvases, self.targets, self.rows = canvases, targets, rows
 
     def __len__(self) -> int:
@@ -114,7 +104,7 @@ class FaceDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        canvases: Tensor,
+        canvases: Canvases,
         split: pd.DataFrame,
         classes: tuple[str, ...],
         *,

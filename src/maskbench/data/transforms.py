@@ -38,11 +38,38 @@ class Preprocess:
         inside = slice(border, border + self.input_size)
         return self.normalise(canvases[:, :, inside, inside].float() / 255)
 
+    def shown(self, side: int) -> float:
+        """Share of a canvas's side (`side` px) that a view shows before it is zoomed."""
+        return self.input_size / side
+
     def normalise(self, rgb: Tensor) -> Tensor:
         """(value - mean) / std per channel, of (B, 3, H, W) float in [0, 1]."""
         mean = torch.tensor(self.mean, device=rgb.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=rgb.device).view(1, 3, 1, 1)
         return (rgb - mean) / std
+
+
+@dataclass(frozen=True)
+class WholeImage(Preprocess):
+    """The same for labelled images, whose canvases are whole: they are resized, not cut.
+
+    Attributes:
+        crop: share of the side that augmented views show before they are zoomed.
+    """
+
+    crop: float = 0.8
+
+    def view(self, canvases: Tensor) -> Tensor:
+        """All of uint8 canvases (B, 3, C, C), resized and normalised: float32 (B, 3, S, S)."""
+        rgb = canvases.float() / 255
+        if canvases.shape[-1] != self.input_size:
+            size = (self.input_size, self.input_size)
+            rgb = F.interpolate(rgb, size=size, mode="bilinear", antialias=True, align_corners=False)
+        return self.normalise(rgb)
+
+    def shown(self, side: int) -> float:
+        """`crop`, whatever the canvas's side: a canvas may be smaller than what the model reads."""
+        return self.crop
 
 
 def augment(canvases: Tensor, preprocess: Preprocess, config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -59,7 +86,7 @@ def augment(canvases: Tensor, preprocess: Preprocess, config: AugmentConfig, gen
     """
     count, device, size = len(canvases), canvases.device, preprocess.input_size
     rgb = canvases.float() / 255
-    theta = affine_matrices(count, config, size / canvases.shape[-1], generator).to(device)
+    theta = affine_matrices(count, config, preprocess.shown(canvases.shape[-1]), generator).to(device)
     grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
     rgb = F.grid_sample(rgb, grid, mode="bilinear", padding_mode="border", align_corners=False)  # (B, 3, S, S)
     rgb = _rescale(rgb, config, generator)

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from maskbench.data.batch import Batch
 from maskbench.data.crops import FaceCrops
-from maskbench.data.datamodule import Batch
 from maskbench.data.interventions import INTERVENTIONS, Intervention, intervened_canvases
 from maskbench.data.transforms import Preprocess
 from maskbench.inference.predict import Logits, predict_logits

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from maskbench.config import DetectConfig
-from maskbench.data.datamodule import Batch
+from maskbench.data.batch import Batch
 from maskbench.data.faces import canvas_size, resize_region, shown_squares
 from maskbench.data.photographs import Photographs
 from maskbench.inference.predict import predict_logits

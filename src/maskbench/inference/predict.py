@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from maskbench.data.batch import Batch
 from maskbench.data.boxes import box_properties
-from maskbench.data.datamodule import Batch
 from maskbench.data.transforms import Preprocess
 from maskbench.models.execution import Execution
 from maskbench.models.forward import evaluation_logits

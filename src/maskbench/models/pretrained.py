@@ -23,7 +23,16 @@ from torch import Tensor, nn
 from maskbench.models.weight_files import COUNTER, WeightsError, first_few, read_weight_file
 from maskbench.storage import atomic_path, sha256_file
 
-__all__ = ["HEAD", "RANDOM", "LoadedWeights", "WeightsError", "WeightsRecord", "load_into", "resolve_weights"]
+__all__ = [
+    "HEAD",
+    "RANDOM",
+    "LoadedWeights",
+    "WeightsError",
+    "WeightsRecord",
+    "backbone_tensors",
+    "load_into",
+    "resolve_weights",
+]
 
 #: Prefix of the head's tensors.
 HEAD = "fc."
@@ -150,7 +159,7 @@ def load_into(model: nn.Module, loaded: LoadedWeights) -> WeightsRecord:
     if loaded.record.source == "none":
         return loaded.record
     state = model.state_dict()
-    wanted = {name: t for name, t in state.items() if not name.startswith(HEAD) and not name.endswith(COUNTER)}
+    wanted = backbone_tensors(model)
     given = {name: t for name, t in loaded.tensors.items() if not name.startswith(HEAD)}
     wrong = [
         f"{name} {tuple(given[name].shape)} for {tuple(tensor.shape)}"
@@ -172,6 +181,12 @@ def load_into(model: nn.Module, loaded: LoadedWeights) -> WeightsRecord:
         not_matched=tuple(name for name in state if name.startswith(HEAD)),
         dropped=tuple(name for name in loaded.tensors if name.startswith(HEAD)),
     )
+
+
+def backbone_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """What a file of weights holds of `model`: everything but its head and batch norm's step counters."""
+    state = model.state_dict()
+    return {name: t for name, t in state.items() if not name.startswith(HEAD) and not name.endswith(COUNTER)}
 
 
 def _bundled(requested: str) -> LoadedWeights:

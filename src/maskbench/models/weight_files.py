@@ -1,17 +1,26 @@
-"""Files of weights: read, checked, turned into float32 tensors."""
+"""Files of weights: read, checked, turned into float32 tensors; and the compact ones, written."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
+
+from maskbench.storage import atomic_path
 
 #: Suffix of the tensor with the steps between the int8 values of another tensor.
 SCALE = ".scale"
 #: Batch norm's count of training steps: not a weight, and read by nothing when the momentum is fixed.
 COUNTER = ".num_batches_tracked"
+#: Largest int8 value in use: a symmetric quantiser leaves -128 out.
+_LARGEST = 127
+#: What the metadata say of a compact file's tensors.
+_LAYOUT = "torchvision state_dict names; 4-d tensors int8 with <name>.scale per output channel; value = int8 * scale"
 
 
 class WeightsError(ValueError):
@@ -96,6 +105,74 @@ def dequantise(stored: dict[str, Tensor]) -> dict[str, Tensor]:
         else:
             raise WeightsError(f"{name} is {_describe(tensor)}; weights are floating-point, or int8 with scales")
     return tensors
+
+
+def quantise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a compact file holds: convolutions as int8 with a scale per output channel, the rest as float32.
+
+    scale[c] = max |value[c, …]| / 127 and int8[c, …] = round(value[c, …] / scale[c]), so `dequantise` gives every
+    value back to within half a step of its channel.
+
+    Args:
+        tensors: floating, by name; (C, …) with four dimensions become int8.
+
+    Returns:
+        CPU tensors by name, with `<name>.scale` (C,) beside each int8 one.
+
+    Raises:
+        WeightsError: a tensor is not finite; names it.
+
+    Source:
+        Krishnamoorthi 2018, sections 2.2 and 3.1.1.
+
+    Example:
+        >>> stored = quantise({"w": torch.tensor([[[[0.5, -1.27]]]])})
+        >>> stored["w"].flatten().tolist(), round(stored["w.scale"].item(), 4)
+        ([50, -127], 0.01)
+    """
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise WeightsError(f"weights are not finite (NaN or infinite): {first_few(broken)}")
+    stored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        values = tensor.detach().cpu().float().contiguous()
+        if values.ndim != 4:
+            stored[name] = values
+            continue
+        scale = values.abs().amax(dim=(1, 2, 3)) / _LARGEST
+        scale = torch.where(scale > 0, scale, 1.0)  # a channel of zeros stays one
+        stored[name] = (values / scale[:, None, None, None]).round().to(torch.int8)
+        stored[name + SCALE] = scale
+    return stored
+
+
+def write_compact_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write weights as `read_weight_file` reads them, in a quarter of their size; whole or not at all.
+
+    Equal weights and metadata give equal bytes.
+
+    Args:
+        path: `….safetensors`.
+        tensors: floating, by torchvision's names; see `quantise`.
+        metadata: what the file says of itself; the layout of its tensors is added.
+
+    Raises:
+        WeightsError: a tensor is not finite.
+        OSError: it cannot be written; the previous file survives.
+    """
+    content = _ordered(save(quantise(tensors), metadata={**metadata, "layout": _LAYOUT}))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with its metadata sorted: the library writes them in an order that changes."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def first_few(names: list[str], limit: int = 4) -> str:

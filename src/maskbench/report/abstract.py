@@ -66,8 +66,8 @@ def abstract(context: ReportContext) -> tuple[tuple[str, str], ...]:
     for anchor, label in ASKED.items():
         if question := context.question(anchor):
             found.append((label, said(" ".join(question.answer))))
-    if context.evaluation is not None and not context.question("question-1"):
-        found.append((ASKED["question-1"], " ".join(verdict_sentences(context.evaluation.differences))))
+        elif anchor == "question-1" and context.evaluation is not None:
+            found.append((label, " ".join(verdict_sentences(context.evaluation.differences))))
     if limits := study_limitations(context):
         found.append(("Main limitation", limits[0]))
     return tuple((label, words) for label, words in found if words)

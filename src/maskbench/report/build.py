@@ -23,6 +23,7 @@ from maskbench.report.pictures import Picture
 from maskbench.report.questions import Question, question_section
 from maskbench.report.reproducing import reproduce_section
 from maskbench.report.result_sections import results_section
+from maskbench.steps import Progress, in_steps
 from maskbench.storage import write_text
 
 
@@ -80,24 +81,25 @@ def build_report(context: ReportContext) -> str:
     return render_page(build_document(context))
 
 
-def write_reports(context: ReportContext, results: Path, plots: Path) -> list[Path]:
+def write_reports(context: ReportContext, results: Path, plots: Path, progress: Progress | None = None) -> list[Path]:
     """Write the report as HTML and Markdown, the model card and the datasheet; each file whole or not at all.
 
     Args:
         context: from `collect_report`.
         results: `results/NAME`, where the files go.
         plots: `plots/NAME`, which the Markdown refers to.
+        progress: called with files rendered and in all.
 
     Returns:
         The files, the HTML first.
     """
     document = build_document(context)
-    texts = {
-        "report.html": render_page(document),
-        "report.md": render_markdown(document, Path(os.path.relpath(plots, results)).as_posix()),
-        "model_card.md": render_markdown(model_card(context)),
-        "datasheet.md": render_markdown(datasheet(context)),
-    }
+    texts = in_steps(progress, {
+        "report.html": lambda: render_page(document),
+        "report.md": lambda: render_markdown(document, Path(os.path.relpath(plots, results)).as_posix()),
+        "model_card.md": lambda: render_markdown(model_card(context)),
+        "datasheet.md": lambda: render_markdown(datasheet(context)),
+    })  # fmt: skip
     for name, text in texts.items():
         write_text(results / name, text)
     return [results / name for name in texts]

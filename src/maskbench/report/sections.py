@@ -26,6 +26,7 @@ from maskbench.report.figures.training import training_figures
 from maskbench.report.inside import inside_drawings
 from maskbench.rundir import MANIFEST
 from maskbench.schemas import read_table
+from maskbench.steps import in_steps
 from maskbench.storage import read_json, write_json
 
 #: Faces shown per class in the grid of samples: one per sixth of the class's sizes.
@@ -106,7 +107,7 @@ def draw_results(
     seeds: Sequence[int],
     *,
     dpi: int,
-    progress: Progress | None = None,
+    progress: Callable[[str], Progress | None],
 ) -> list[Path]:
     """Draw the figures of training and evaluation.
 
@@ -117,20 +118,31 @@ def draw_results(
         arms: names of the study's arms, in order.
         seeds: training seeds.
         dpi: of the PNG files.
-        progress: called with figures done and in all.
+        progress: given a title, returns a callback for (done, total).
 
     Returns:
         The files.
     """
-    drawn: dict[str, list[Drawing]] = {}
+    parts: dict[str, Callable[[], dict[str, list[Drawing]]]] = {}
     if (results / "evaluate" / MANIFEST).is_file():
-        drawn = _of_classification(results, classes, arms, seeds)
-    drawn |= inside_drawings(results / "explain", classes, arms)
-    if found := detection_drawings(results / "detect-evaluate", classes, arms):
-        drawn[DETECTOR_TRAINING] = detector_training_drawings(results / "detect-train", arms)
-        drawn[DETECTION] = found
-        drawn[DETECTION_FACTORS] = detection_factor_drawings(results / "detect-factors", arms)
-    return save_sections(plots, drawn, dpi=dpi, progress=progress)
+        parts["classification"] = lambda: _of_classification(results, classes, arms, seeds)
+    parts["inside"] = lambda: inside_drawings(results / "explain", classes, arms)
+    parts["detection"] = lambda: _of_detection(results, classes, arms)
+    drawn = in_steps(progress("drawing"), parts)
+    sections = {name: drawings for part in drawn.values() for name, drawings in part.items()}
+    return save_sections(plots, sections, dpi=dpi, progress=progress("figures"))
+
+
+def _of_detection(results: Path, classes: Sequence[str], arms: Sequence[str]) -> dict[str, list[Drawing]]:
+    """Figures of arms that find faces, by section; none where no detector was measured."""
+    found = detection_drawings(results / "detect-evaluate", classes, arms)
+    if not found:
+        return {}
+    return {
+        DETECTOR_TRAINING: detector_training_drawings(results / "detect-train", arms),
+        DETECTION: found,
+        DETECTION_FACTORS: detection_factor_drawings(results / "detect-factors", arms),
+    }
 
 
 def _of_classification(

@@ -59,8 +59,7 @@ def _write(folder: Path, name: str, table: pd.DataFrame, schema: Any) -> tuple[P
 def _detect(job: Job, context: Context, photographs: Photographs) -> list[pd.DataFrame]:
     """Detections of one training on both sides, by the detector alone and, where it was trained, its classifier too."""
     from maskbench.inference.photographs import detect_photographs, detections_table, name_boxes
-    from maskbench.training.checkpoint import load_checkpoint, load_detector_checkpoint
-    from maskbench.training.trainer import BEST
+    from maskbench.training.checkpoint import BEST, load_checkpoint, load_detector_checkpoint
 
     model, record = load_detector_checkpoint(job.folder / BEST)
     classifier = context.folders.stage("train") / job.arm.name / f"seed{job.seed}" / BEST

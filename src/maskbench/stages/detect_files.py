@@ -18,7 +18,7 @@ from maskbench.inference.predictor import Predictor, as_rgb
 from maskbench.rundir import RunDir
 from maskbench.stages.detect_inputs import VIDEOS, Inputs
 from maskbench.storage import atomic_path, read_yaml, write_json
-from maskbench.training.trainer import BEST
+from maskbench.training.checkpoint import BEST
 
 Notify = Callable[[str], None]
 #: Called with what is done and in all.

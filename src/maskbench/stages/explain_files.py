@@ -21,8 +21,7 @@ from maskbench.explain.cam import METHODS, attribution_maps
 from maskbench.models.forward import evaluation_logits
 from maskbench.report.figures.portraits import Cell, fig_cells
 from maskbench.storage import atomic_path, read_yaml
-from maskbench.training.checkpoint import execution_of, load_checkpoint, preprocess_of
-from maskbench.training.trainer import BEST
+from maskbench.training.checkpoint import BEST, execution_of, load_checkpoint, preprocess_of
 
 #: Refused before decoding, as in a study.
 MAX_PIXELS = 100_000_000

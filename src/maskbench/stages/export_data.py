@@ -17,8 +17,7 @@ from maskbench.rundir import RunDir
 from maskbench.seeding import derive_seed
 from maskbench.stages.context import Context
 from maskbench.storage import read_yaml
-from maskbench.training.checkpoint import CLASSIFIER, DETECTOR, read_record
-from maskbench.training.trainer import BEST
+from maskbench.training.checkpoint import BEST, CLASSIFIER, DETECTOR, read_record
 
 if TYPE_CHECKING:
     from maskbench.data.photographs import Photographs

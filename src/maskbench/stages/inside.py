@@ -104,8 +104,7 @@ def look_inside(study: Study, seed: int, outlines: Outlines | None) -> list[Look
 
 
 def _look(study: Study, job: Job, outlines: Outlines | None) -> Look:
-    from maskbench.training.checkpoint import execution_of, load_checkpoint
-    from maskbench.training.trainer import BEST
+    from maskbench.training.checkpoint import BEST, execution_of, load_checkpoint
 
     model, record = load_checkpoint(job.folder / BEST)
     execution_of(record).place(model)
@@ -210,8 +209,7 @@ def initial_features(study: Study) -> Floats | None:
     from maskbench.models.registry import build_model
     from maskbench.stages.jobs import initial_weights
     from maskbench.stages.training import resolve_pretrained
-    from maskbench.training.checkpoint import execution_of, preprocess_of, read_record
-    from maskbench.training.trainer import BEST
+    from maskbench.training.checkpoint import BEST, execution_of, preprocess_of, read_record
 
     jobs = make_jobs(
         study.context, study.context.folders.stage("train"), study.context.config, resolve_pretrained(study.context)

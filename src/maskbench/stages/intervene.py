@@ -45,8 +45,7 @@ def intervene(context: Context) -> list[Path]:
 def _intervened(context: Context) -> pd.DataFrame:
     from maskbench.data.interventions import INTERVENTIONS, context_margin
     from maskbench.inference.intervene import intervened_table
-    from maskbench.training.checkpoint import load_checkpoint
-    from maskbench.training.trainer import BEST
+    from maskbench.training.checkpoint import BEST, load_checkpoint
 
     config = context.config
     chosen = [INTERVENTIONS[name] for name in config.interventions.run]

@@ -156,8 +156,7 @@ def _of_model(study: Study, look: Look, rows: list[int]) -> _Seen:
 
     from maskbench.explain.cam import maps_by_method
     from maskbench.explain.features import feature_maps, first_filters
-    from maskbench.training.checkpoint import execution_of, load_checkpoint, preprocess_of
-    from maskbench.training.trainer import BEST
+    from maskbench.training.checkpoint import BEST, execution_of, load_checkpoint, preprocess_of
 
     job = next(job for job in study.jobs if job.arm.name == look.arm and job.seed == look.seed)
     config, (model, record) = study.context.config.explain, load_checkpoint(job.folder / BEST)

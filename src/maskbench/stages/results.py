@@ -65,8 +65,7 @@ def predict_run(job: Job, context: Context) -> pd.DataFrame:
     """Predictions of a finished training's best checkpoint on validation and test: `schemas.PREDICTIONS`."""
     from maskbench.data.datamodule import FaceDataModule
     from maskbench.inference.predict import predict_logits, prediction_table
-    from maskbench.training.checkpoint import execution_of, load_checkpoint, preprocess_of
-    from maskbench.training.trainer import BEST
+    from maskbench.training.checkpoint import BEST, execution_of, load_checkpoint, preprocess_of
 
     images = context.table("audit", "images", schemas.IMAGES)
     faces = context.table("audit", "faces", schemas.FACES)
@@ -101,7 +100,7 @@ def report(context: Context) -> list[Path]:
         [arm.name for arm in context.config.arms],
         context.config.seeds.numbers(),
         dpi=context.config.report.dpi,
-        progress=context.progress("figures"),
+        progress=context.progress,
     )
     found = collect_report(context.folders.results, context.folders.plots)
-    return [*write_reports(found, context.folders.results, context.folders.plots), *drawn]
+    return [*write_reports(found, context.folders.results, context.folders.plots, context.progress("pages")), *drawn]

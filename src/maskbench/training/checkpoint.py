@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors with its record inside for use, Lightning's own format for resuming."""
+"""Checkpoints: safetensors with its record inside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -18,11 +17,13 @@ from maskbench.models.execution import Execution, has_fast_bf16
 from maskbench.models.registry import build_model
 from maskbench.storage import atomic_path, write_json
 
+#: Files of a training: the epoch that is kept, the last one, where it stands.
+BEST, LAST, RESUME = "best.safetensors", "last.safetensors", "resume.ckpt"
 #: Key of the record inside the safetensors header.
 RECORD = "maskbench"
 FORMAT = 1
 #: Kinds of models a checkpoint may hold; one without a kind is a classifier of faces.
-CLASSIFIER, DETECTOR = "classifier", "detector"
+CLASSIFIER, DETECTOR, BACKBONE = "classifier", "detector", "backbone"
 
 
 class CheckpointError(ValueError):
@@ -72,14 +73,18 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_checkpoint(path: Path, kind: str = CLASSIFIER) -> tuple[nn.Module, dict[str, Any]]:
     """A classifier, in evaluation mode on the CPU, and its record.
+
+    Args:
+        path: of the checkpoint.
+        kind: `CLASSIFIER` of faces, or `BACKBONE`: a pretraining's, with the head for its own classes.
 
     Raises:
         CheckpointError: see `read_record`, or the tensors do not fit the recorded implementation.
     """
     record = read_record(path)
-    _check_kind(path, record, CLASSIFIER)
+    _check_kind(path, record, kind)
     model, _ = build_model(record["implementation"], len(record["classes"]), seed=0, loaded=None)
     return _filled(model, path, record), record
 
@@ -105,7 +110,11 @@ def load_detector_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 def _check_kind(path: Path, record: dict[str, Any], wanted: str) -> None:
     kind = record.get("kind", CLASSIFIER)
     if kind != wanted:
-        use = {CLASSIFIER: "names faces", DETECTOR: "finds faces in photographs"}
+        use = {
+            CLASSIFIER: "names faces",
+            DETECTOR: "finds faces in photographs",
+            BACKBONE: "other trainings start from",
+        }
         raise CheckpointError(f"{path}: a {kind} that {use.get(kind, 'is unknown')}; a {wanted} is needed here")
 
 
@@ -134,19 +143,3 @@ def execution_of(record: dict[str, Any]) -> Execution:
     if saved["precision"] == "bf16" and not has_fast_bf16(saved["device"]):
         saved["precision"] = "fp32"
     return Execution(**saved)
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint writer, through a temporary file and a rename."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write `checkpoint` to `path`, whole or not at all.
-
-        Raises:
-            OSError: the disk is full; the previous file survives.
-        """
-        with atomic_path(Path(path)) as temporary:
-            try:
-                torch.save(checkpoint, temporary)
-            except RuntimeError as error:  # how torch's zip writer reports a full disk
-                raise OSError(f"{path}: could not be written ({error})") from error

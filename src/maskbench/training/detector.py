@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from maskbench.data.detection import DetectionBatch
 from maskbench.data.photographs import Photographs
 from maskbench.models.detecting import DetectSettings, detect_batch
 from maskbench.models.execution import Execution
+from maskbench.training.averaging import averaged_copy, follow, warmed_decay
 from maskbench.training.base import MeasuredModule
 from maskbench.training.optim import warmup_cosine
 
@@ -58,7 +58,7 @@ class DetectorModule(MeasuredModule):
         )  # fmt: skip
         self.classes, self.photographs, self.config = classes, photographs, config
         #: Moving average of the weights: what is validated and kept.
-        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.average = averaged_copy(model)
         self.loss = MeanMetric()
         self.precision = self._new_precision()
 
@@ -108,8 +108,7 @@ class DetectorModule(MeasuredModule):
     def on_train_batch_end(self, outputs: Any, batch: DetectionBatch, batch_idx: int) -> None:
         """Follow the weights; the average forgets its random start quickly, then moves slowly."""
         super().on_train_batch_end(outputs, batch, batch_idx)
-        decay = min(self.config.average_decay, (1 + self.global_step) / (10 + self.global_step))
-        follow(self.average, self.model, decay)
+        follow(self.average, self.model, warmed_decay(self.config.average_decay, self.global_step))
 
     # --- validation -----------------------------------------------------------------------------
 
@@ -181,23 +180,3 @@ class DetectorModule(MeasuredModule):
         if self.due(epoch):
             shown |= {"val AP": ("val", "ap"), "val AP50": ("val", "ap50")}
         return {name: self.history.value(epoch, *key) for name, key in shown.items()}
-
-
-@torch.no_grad()
-def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move `average` towards `model`, in place: weights and batch norm's statistics, not its counters.
-
-    Args:
-        average: of the same shape.
-        model: followed.
-        decay: share that is kept, in [0, 1].
-
-    Source:
-        Tarvainen & Valpola, Mean teachers, NeurIPS 2017, eq. 1.
-    """
-    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
-    kept = [(own, other) for own, other in pairs if own.is_floating_point()]
-    torch._foreach_lerp_([own for own, _ in kept], [other for _, other in kept], 1 - decay)
-    for own, other in pairs:
-        if not own.is_floating_point():
-            own.copy_(other)

@@ -24,11 +24,11 @@ from maskbench.seeding import derive_seed, seed_everything
 from maskbench.splits.subsets import describe_training_faces, training_faces
 from maskbench.storage import write_json
 from maskbench.training.callbacks import KeepBest, LiveTable
-from maskbench.training.checkpoint import save_checkpoint
+from maskbench.training.checkpoint import BEST, LAST, RESUME, save_checkpoint
 from maskbench.training.history import TABLES
 from maskbench.training.losses import build_loss
 from maskbench.training.module import ArmModule
-from maskbench.training.trainer import BEST, LAST, RESUME, build_trainer, describe_weights, fit_module
+from maskbench.training.trainer import build_trainer, describe_weights, fit_module
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from maskbench.schemas import write_table
 from maskbench.seeding import seed_everything
 from maskbench.storage import write_json
 from maskbench.training.callbacks import KeepBest, LiveTable
-from maskbench.training.checkpoint import DETECTOR, save_checkpoint
+from maskbench.training.checkpoint import BEST, DETECTOR, LAST, RESUME, save_checkpoint
 from maskbench.training.detector import DetectorModule
 from maskbench.training.history import TABLES
-from maskbench.training.trainer import BEST, LAST, RESUME, build_trainer, describe_weights, fit_module
+from maskbench.training.trainer import build_trainer, describe_weights, fit_module
 
 #: Tables that the training of a detector leaves.
 DETECTOR_TABLES = ("epochs", "steps")

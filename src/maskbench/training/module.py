@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from maskbench.config import EvaluateConfig, TrainConfig
-from maskbench.data.datamodule import Batch
+from maskbench.data.batch import Batch
 from maskbench.data.transforms import Preprocess, augment
 from maskbench.evaluation.confusion import confusion_metrics
 from maskbench.models.execution import Execution
@@ -154,7 +154,7 @@ class ArmModule(MeasuredModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logits by the same forward pass that testing uses."""
         logits = evaluation_logits(
-            self.model, batch.canvases, self.preprocess, self.execution, flip_average=self.evaluate.flip_average
+            self.released(), batch.canvases, self.preprocess, self.execution, flip_average=self.evaluate.flip_average
         )
         self.validation_sums.add(logits, batch.targets, self.criterion(logits, batch.targets))
 
@@ -162,9 +162,13 @@ class ArmModule(MeasuredModule):
         """Close the epoch's measurements of both sides."""
         if self.trainer.sanity_checking:
             return
-        self._close("train", self.training_sums)
-        self._close("val", self.validation_sums)
+        self.close_side("train", self.training_sums)
+        self.close_side("val", self.validation_sums)
         self.close_epoch()
+        self.announce()
+
+    def announce(self) -> None:
+        """Show the epoch's figures beside the bar, and give early stopping its own."""
         self.log("val_f1", self.history.value(self.current_epoch, "val", "f1_macro"), prog_bar=True)
         self.log("val_f1_smoothed", self.smoothed_f1(self.current_epoch))
 
@@ -190,7 +194,7 @@ class ArmModule(MeasuredModule):
         epochs = range(max(0, last + 1 - self.protocol.selection_window), last + 1)
         return float(np.mean([self.history.value(epoch, "val", "f1_macro") for epoch in epochs]))
 
-    def _close(self, split: str, sums: EpochSums) -> None:
+    def close_side(self, split: str, sums: EpochSums) -> None:
         """Turn the epoch's sums of one side into rows and log them."""
         counts, losses = sums.close()
         measured = [*losses, *confusion_metrics(counts, self.classes)]

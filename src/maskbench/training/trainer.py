@@ -10,15 +10,32 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from maskbench.models.execution import Execution
 from maskbench.models.pretrained import WeightsRecord
+from maskbench.storage import atomic_path
 from maskbench.training.callbacks import EpochBar, ResumePoint
-from maskbench.training.checkpoint import AtomicCheckpointIO
+from maskbench.training.checkpoint import RESUME
 
-BEST, LAST, RESUME = "best.safetensors", "last.safetensors", "resume.ckpt"
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint writer, through a temporary file and a rename."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write `checkpoint` to `path`, whole or not at all.
+
+        Raises:
+            OSError: the disk is full; the previous file survives.
+        """
+        with atomic_path(Path(path)) as temporary:
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # how torch's zip writer reports a full disk
+                raise OSError(f"{path}: could not be written ({error})") from error
 
 
 def build_trainer(
