@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maskbench import storage
 from maskbench.storage import (
     atomic_path,
     content_key,
@@ -78,3 +79,13 @@ def test_missing_and_damaged_arrays_are_named(tmp_path: Path) -> None:
     (tmp_path / "torn.safetensors").write_bytes(b"half")
     with pytest.raises(ValueError, match=r"torn\.safetensors: not readable"):
         read_arrays(tmp_path / "torn.safetensors")
+
+
+def test_no_more_is_read_than_shows_that_a_file_is_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "ten"
+    path.write_bytes(b"0123456789")
+    for limit in range(13):
+        assert storage.read_at_most(path, limit) == b"0123456789"[: limit + 1]
+    if Path("/proc/self/status").is_file():  # its size is given as 0
+        assert storage.read_at_most(Path("/proc/self/status"), 10**6).startswith(b"Name:")
+        assert len(storage.read_at_most(Path("/proc/self/status"), 20)) == 21

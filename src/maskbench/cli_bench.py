@@ -35,6 +35,8 @@ def register(app: typer.Typer, say: Callable[[str], None]) -> None:
         debug: Debug = False,
     ) -> int:
         """Run benchmarks on this machine: ratios inside one process each. For figures of record it must be idle."""
+        from maskbench.rundir import versions
+
         folder = folder_of_benchmarks()
         known = {path.stem: path for path in sorted(folder.glob("*.py")) if title_of(path)}
         if listing:
@@ -42,7 +44,7 @@ def register(app: typer.Typer, say: Callable[[str], None]) -> None:
                 say(f"{name:<16} {title_of(path)}")
             return 0
         chosen, arguments = _chosen(names or [], known)
-        facts = {"machine": _machine(), "versions": _versions()}
+        facts = {"machine": _machine(), "versions": versions()}
         if not as_json:
             for title, values in facts.items():
                 say(f"{title}: {', '.join(f'{key} {value}' for key, value in values.items())}")
@@ -108,9 +110,3 @@ def _machine() -> dict[str, str]:
     from maskbench.cli_doctor import devices
 
     return {finding.name: finding.detail for finding in devices() if finding.state == "ok"}
-
-
-def _versions() -> dict[str, str]:
-    from maskbench.rundir import versions
-
-    return versions()

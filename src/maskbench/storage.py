@@ -51,6 +51,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def read_at_most(path: Path, limit: int) -> bytes:
+    """The first `limit` + 1 bytes of a file at most, so that a longer one is noticed without being read.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(min(size, limit) + 1)  # memory for what there is: asking for `limit` would reserve that
+        if size < len(content) <= limit:  # it grew, or its size is not known beforehand
+            content += file.read(limit + 1 - len(content))
+    return content
+
+
 def umask() -> int:
     """The process's umask; `tempfile` ignores it and makes private files and folders."""
     mask = os.umask(0)

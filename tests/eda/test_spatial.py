@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from maskbench.eda import spatial
 from maskbench.eda.spatial import covered_cells, heatmaps, image_coverage, overlapping, total_coverage
 from maskbench.schemas import HEATMAPS, IMAGE_COVERAGE, validate
 from tests.conftest import faces_table
@@ -77,7 +78,10 @@ def test_centres_sum_to_one_and_coverage_to_the_mean_union() -> None:
 
 
 @pytest.mark.parametrize(("seed", "side"), [(0, 0.05), (1, 0.3), (2, 0.9)])
-def test_the_sum_over_photographs_equals_one_photograph_after_the_other(seed: int, side: float) -> None:
+def test_the_sum_over_photographs_equals_one_photograph_after_the_other(
+    seed: int, side: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spatial, "_BOXES_AT_ONCE", 7)
     rng = np.random.default_rng(seed)
     left = rng.uniform(-0.05, 1, (60, 2))  # some reach beyond the photograph; some photographs hold one box, some many
     boxes = np.concatenate([left, left + rng.uniform(0, side, (60, 2))], axis=1)

@@ -237,9 +237,8 @@ def usable_faces(
         if label is None:
             tally.unknown[item.name].append(file)
             continue
-        where = f"object {item.index} ({item.name}): box {_shown(item.box)}"
         if item.box[2] <= item.box[0] or item.box[3] <= item.box[1]:
-            findings.append(Finding("box_empty", file, f"{where} is empty or inverted"))
+            findings.append(Finding("box_empty", file, f"{_where(item)} is empty or inverted"))
             continue
         # As `clip_boxes` does, without an array for four numbers.
         xmin, xmax = (float(min(max(value, 0.0), size[0])) for value in item.box[::2])
@@ -247,12 +246,12 @@ def usable_faces(
         box = (xmin, ymin, xmax, ymax)
         beyond = f"the photograph of {size[0]} × {size[1]} px"
         if xmax <= xmin or ymax <= ymin:
-            findings.append(Finding("box_outside", file, f"{where} lies outside {beyond}"))
+            findings.append(Finding("box_outside", file, f"{_where(item)} lies outside {beyond}"))
             continue
         if box != item.box:
-            findings.append(Finding("box_out_of_bounds", file, f"{where} reaches beyond {beyond}"))
+            findings.append(Finding("box_out_of_bounds", file, f"{_where(item)} reaches beyond {beyond}"))
         if min(xmax - xmin, ymax - ymin) < tiny_px:
-            findings.append(Finding("box_tiny", file, f"{where} has a side below {tiny_px:g} px"))
+            findings.append(Finding("box_tiny", file, f"{_where(item)} has a side below {tiny_px:g} px"))
         faces.append(Face(item, label, box, clipped=box != item.box))
     kept, repeated = _without_repeats(faces, file)
     return kept, findings + repeated
@@ -283,6 +282,10 @@ def _size_once(problems: Sequence[Problem]) -> list[Problem]:
     """Width and height are usually missing together: one finding is enough."""
     sizes = [problem for problem in problems if problem.kind == "size"]
     return [problem for problem in problems if problem.kind != "size"] + sizes[:1]
+
+
+def _where(item: AnnotatedObject) -> str:
+    return f"object {item.index} ({item.name}): box {_shown(item.box)}"
 
 
 def _shown(box: Sequence[float]) -> str:

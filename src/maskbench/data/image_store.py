@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +19,11 @@ from torch import Tensor
 from maskbench.data.faces import canvas_size
 from maskbench.data.images import ImageError, decode, read_bytes, read_header
 from maskbench.data.labelled import LabelledError, LabelledImages
+from maskbench.steps import in_order
 from maskbench.storage import atomic_path, content_key, read_json, write_json
 
 #: Changes when the content or layout of the files does.
 STORE_VERSION = "1"
-#: Images handed to the decoding threads at once: bounds what waits in memory.
-_BLOCK = 1024
 #: Headers that are read to learn how large the images are.
 _PROBES = 64
 
@@ -154,7 +152,7 @@ def _decode_all(
 
     with ExitStack() as stack:
         files = {s: stack.enter_context(stack.enter_context(atomic_path(p)).open("wb")) for s, p in paths.items()}
-        for done, (name, found) in enumerate(zip(images.files, _in_order(read, images.files, workers), strict=True)):
+        for done, (name, found) in enumerate(zip(images.files, in_order(read, images.files, workers), strict=True)):
             contents[name], problem, squares = found
             if problem:
                 problems[name] = problem
@@ -170,15 +168,6 @@ def _fingerprint(contents: dict[str, str]) -> str:
     for name in sorted(contents):
         found.update(f"{name}\0{contents[name]}\n".encode())
     return found.hexdigest()
-
-
-def _in_order(
-    read: Callable[[str], tuple[str, str, dict[int, Bytes]]], names: tuple[str, ...], workers: int
-) -> Iterator[tuple[str, str, dict[int, Bytes]]]:
-    """`read` of every name, in order, by threads; a block at a time."""
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        for start in range(0, len(names), _BLOCK):
-            yield from pool.map(read, names[start : start + _BLOCK])
 
 
 def _squares(root: Path, name: str, sides: list[int], max_pixels: int) -> tuple[str, str, dict[int, Bytes]]:

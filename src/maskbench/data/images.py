@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskbench.storage import read_at_most
+
 Format = Literal["PNG", "JPEG"]
 
 FORMATS: tuple[Format, ...] = ("PNG", "JPEG")
@@ -143,8 +145,7 @@ def read_bytes(path: Path, max_pixels: int) -> bytes:
     """
     limit = _BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES
     try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
+        content = read_at_most(path, limit)
     except OSError as error:
         raise ImageError(f"{path.name}: cannot be read ({error.strerror})", "unreadable") from error
     if len(content) > limit:

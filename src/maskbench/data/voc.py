@@ -22,6 +22,8 @@ from xml.etree.ElementTree import fromstring as plain_fromstring
 from defusedxml.common import DefusedXmlException, DTDForbidden, EntitiesForbidden, ExternalReferenceForbidden
 from defusedxml.ElementTree import fromstring
 
+from maskbench.storage import read_at_most
+
 #: Largest annotation that is read. A face takes about 400 bytes, so this holds over ten thousand.
 MAX_XML_BYTES = 5 * 1024 * 1024
 
@@ -134,8 +136,7 @@ def read_annotation(path: Path) -> Annotation:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_XML_BYTES + 1)
+        content = read_at_most(path, MAX_XML_BYTES)
     except OSError as error:
         raise AnnotationError(f"{path.name}: cannot be read ({error.strerror})") from error
     return parse_annotation(content, path.name)
@@ -239,9 +240,9 @@ def _coordinate(bndbox: Element, field: str) -> float:
     if child is None:
         raise _FieldError("box", where, "is missing")
     text = _text(child)
-    if _NOT_FINITE.fullmatch(text):
-        raise _FieldError("not_finite", where, f"is {text}, not a finite number")
     if not _NUMBER.fullmatch(text):
+        if _NOT_FINITE.fullmatch(text):
+            raise _FieldError("not_finite", where, f"is {text}, not a finite number")
         raise _FieldError("box", where, f"is {_shown(text)!r}, not a number")
     value = float(text)
     if not math.isfinite(value):

@@ -13,6 +13,9 @@ from maskbench.data.boxes import BOX_COLUMNS
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+#: Their shares of 40 strips take 1.3 MB.
+_BOXES_AT_ONCE = 4096
+
 
 def covered_cells(boxes: Floats, cells: int) -> Floats:
     """Share of each cell of a grid over the unit square that lies inside at least one box.
@@ -104,8 +107,11 @@ def total_coverage(boxes: Floats, groups: Ints, cells: int) -> Floats:
     boxes = np.clip(boxes, 0, 1)
     shared = np.isin(groups, groups[overlapping(boxes, groups)])
     alone = boxes[~shared]
-    down, across = (covered_strips(alone[:, axis], alone[:, axis + 2], cells) for axis in (1, 0))
-    total = np.asarray(down.T @ across)
+    total = np.zeros((cells, cells))
+    for start in range(0, len(alone), _BOXES_AT_ONCE):
+        some = alone[start : start + _BOXES_AT_ONCE]
+        down, across = (covered_strips(some[:, axis], some[:, axis + 2], cells) for axis in (1, 0))
+        total += down.T @ across
     for rows in _members(groups, np.flatnonzero(shared)):
         total += covered_cells(boxes[rows], cells)
     return total

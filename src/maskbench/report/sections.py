@@ -189,22 +189,20 @@ def save_sections(
     Returns:
         The files.
     """
+    listings = {section: plots / f"{section}.json" for section in drawn}
+    earlier = {entry["name"] for path in listings.values() if path.is_file() for entry in read_json(path)}
     written = save_drawings([drawing for part in drawn.values() for drawing in part], plots, dpi, progress)
-    for section, drawings in drawn.items():
-        listing = plots / f"{section}.json"
-        earlier = read_json(listing) if listing.is_file() else []
+    for section, path in listings.items():
         write_json(
-            listing, [{"name": d.name, "title": d.title, "caption": d.caption, "section": section} for d in drawings]
+            path,
+            [{"name": d.name, "title": d.title, "caption": d.caption, "section": section} for d in drawn[section]],
         )
-        # A figure may have moved to another section.
-        kept = {entry["name"] for other in plots.glob("*.json") for entry in read_json(other)}
-        kept |= {drawing.name for part in drawn.values() for drawing in part}
-        for old in earlier:
-            if old["name"] not in kept:
-                for suffix in (".png", ".svg"):
-                    (plots / f"{old['name']}{suffix}").unlink(missing_ok=True)
-        written.append(listing)
-    return written
+    # Of all sections: a figure may have moved to another.
+    kept = {entry["name"] for path in plots.glob("*.json") for entry in read_json(path)}
+    for name in earlier - kept:
+        for suffix in (".png", ".svg"):
+            (plots / f"{name}{suffix}").unlink(missing_ok=True)
+    return [*written, *listings.values()]
 
 
 def _run(results: Path, arm: str, seed: int) -> Path:

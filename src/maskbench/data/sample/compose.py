@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
-from maskbench.data.sample import body, head
+from maskbench.data.sample import body, hair, head
 from maskbench.data.sample import mask as masks
 from maskbench.data.sample.backdrop import draw_backdrop
 from maskbench.data.sample.camera import Shot, draw_shot, expose, to_file_pixels
@@ -168,7 +168,7 @@ def _paint_person(
     upright = Placement(place.x, place.y, place.unit)
     trunk = _layer(person, upright, _BODY_WINDOW, picture.size, 1)
     if trunk is not None:
-        head.paint_back_hair(trunk, person)
+        hair.paint_back_hair(trunk, person)
         body.paint_body(trunk, person)
         x, y = trunk.units()
         trunk.light(_body_light(x, y, shot) * np.float32(person.light))
@@ -176,9 +176,9 @@ def _paint_person(
     top = _layer(person, place, _HEAD_WINDOW, picture.size, 0)
     if top is not None:
         head.paint_face(top, person, shot.light_x)
-        head.paint_hair(top, person)
+        hair.paint_hair(top, person)
         masks.paint_mask(top, person, shot.light_x)
-        head.paint_glasses(top, person)
+        hair.paint_glasses(top, person)
         body.paint_occluder(top, person)
         x, y = top.units()
         top.light(_head_light(x, y, shot) * np.float32(person.light))
