@@ -24,6 +24,9 @@ def test_every_preset_is_valid_and_survives_a_round_trip(preset: str) -> None:
         ({"name": "../elsewhere"}, "name:"),
         ({"data": {"classes": ["only"]}}, "at least two classes"),
         ({"train": {"augment": {"flip": 1.5}}}, r"train\.augment\.flip"),
+        ({"train": {"small_inputs": "48"}}, r"^train\.small_inputs: write it as size:epochs"),
+        ({"train": {"small_inputs": "48:9,56:5"}}, r"^train: small_inputs: 14 epochs of 14; the last need"),
+        ({"train": {"small_inputs": "64:2"}}, r"^train\.small_inputs: 64:2 is not below faces\.input_size, 64"),
     ],
 )
 def test_wrong_fields_are_named(layer: dict, message: str) -> None:

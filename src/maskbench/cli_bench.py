@@ -15,8 +15,8 @@ import typer
 from maskbench.cli_options import AsJson, Debug, examples
 from maskbench.cli_output import print_json
 
-#: Benchmarks of something that the user has to name.
-NEED_ARGUMENTS = {"exporting": "CHECKPOINT"}
+#: Benchmarks of something that the user has to name, or that take hours.
+NEED_ARGUMENTS = {"exporting": "CHECKPOINT", "frontier": "--data DIR --out FOLDER"}
 
 
 def register(app: typer.Typer, say: Callable[[str], None]) -> None:

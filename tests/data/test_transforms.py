@@ -30,6 +30,11 @@ def test_without_strength_augmentation_is_the_plain_view(canvases: torch.Tensor)
     torch.testing.assert_close(augmented, PLAIN.view(canvases), atol=1e-5, rtol=0)
 
 
+def test_a_smaller_view_shows_the_same(canvases: torch.Tensor) -> None:
+    half = augment(canvases, PLAIN, IDENTITY, generator(0), size=16)
+    torch.testing.assert_close(half, torch.nn.functional.avg_pool2d(PLAIN.view(canvases), 2), atol=1e-5, rtol=0)
+
+
 def test_a_certain_flip_mirrors(canvases: torch.Tensor) -> None:
     flipped = augment(canvases, PLAIN, IDENTITY.model_copy(update={"flip": 1.0}), generator(0))
     torch.testing.assert_close(flipped, PLAIN.view(canvases).flip(-1), atol=1e-5, rtol=0)

@@ -134,6 +134,25 @@ def test_pixels_do_not_depend_on_the_precision(tmp_path: Path, monkeypatch: pyte
         assert a.dtype == b.dtype == torch.float32 and torch.equal(a, b)
 
 
+def test_inputs_grow_and_validation_sees_whole_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int]] = []
+    original = module.ArmModule.views
+
+    def views(*arguments: Any) -> torch.Tensor:
+        images = original(*arguments)
+        seen.append(("train", images.shape[-1]))
+        return images
+
+    monkeypatch.setattr(module.ArmModule, "views", views)
+    monkeypatch.setattr(
+        "maskbench.data.transforms.Preprocess.normalise",
+        lambda self, rgb: seen.append(("val", rgb.shape[-1])) or rgb if not torch.is_grad_enabled() else rgb,
+    )
+    fit_arm(inputs(), config(3, small_inputs="24:2"), MANUAL, 0, None, tmp_path, notify=quiet)
+    assert [size for side, size in seen if side == "train"] == [24] * 10 + [32] * 5
+    assert {size for side, size in seen if side == "val"} == {32}
+
+
 def test_one_lucky_epoch_does_not_decide_which_weights_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

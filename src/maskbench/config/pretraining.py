@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from maskbench.config.base import ConfigError, Section, validated
+from maskbench.config.sizes import Phase, Phases, epochs_of, size_in
 from maskbench.config.study import merge
 from maskbench.config.training import TrainConfig
 
@@ -17,6 +17,7 @@ _UNUSED = {
     "epochs": "epochs follow from sizes",
     "patience": "a pretraining runs to the end of its schedule",
     "selection_window": "the last epoch's weights are kept",
+    "small_inputs": "inputs grow by sizes",
 }
 #: Where the recipe differs from a study's protocol: many classes and images, a random start.
 _TRAIN: dict[str, Any] = {
@@ -33,24 +34,11 @@ _TRAIN: dict[str, Any] = {
 }
 
 
-class Phase(Section):
-    """Epochs at one input size."""
-
-    # Up to 16 px the last stage strides over maps of one pixel, whose bfloat16 gradient oneDNN reads from memory that
-    # nobody wrote: not finite now and then.
-    size: int = Field(ge=24, le=512, description="side of the square input, px")
-    epochs: int = Field(ge=1, description="passes over the training images")
-
-    def __str__(self) -> str:
-        """As it is typed: `64:30`."""
-        return f"{self.size}:{self.epochs}"
-
-
 class PretrainConfig(Section):
     """Everything that decides what a pretraining computes, but its images."""
 
     implementation: Literal["manual", "torchvision"] = Field("manual", description="which ResNet34; both read the file")
-    sizes: tuple[Phase, ...] = Field(
+    sizes: Phases = Field(
         (Phase(size=64, epochs=30), Phase(size=96, epochs=20), Phase(size=128, epochs=10)),
         min_length=1,
         description="input sizes, px, in order with their epochs: small ones are cheap, large ones last show details",
@@ -69,29 +57,14 @@ class PretrainConfig(Section):
     seed: int = Field(0, ge=0, description="of initial weights, order, augmentation and the validation share")
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate(_TRAIN))
 
-    @field_validator("sizes", mode="before")
-    @classmethod
-    def _sizes_as_text(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        parts = [re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", part) for part in value.split(",")]
-        if not all(parts):
-            raise ValueError(f"write it as size:epochs, e.g. 64:20,96:10 (got {value!r})")
-        return [{"size": int(part[1]), "epochs": int(part[2])} for part in parts if part]
-
     @property
     def epochs(self) -> int:
         """In all."""
-        return sum(phase.epochs for phase in self.sizes)
+        return epochs_of(self.sizes)
 
     def size_in(self, epoch: int) -> int:
         """Input size of a 0-based epoch, px."""
-        left = epoch
-        for phase in self.sizes:
-            if left < phase.epochs:
-                return phase.size
-            left -= phase.epochs
-        return self.sizes[-1].size
+        return size_in(self.sizes, epoch, self.sizes[-1].size)
 
     @property
     def longest_size(self) -> int:

@@ -77,6 +77,13 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _small_inputs_are_smaller(self) -> Config:
+        for phase in self.train.small_inputs:
+            if phase.size >= self.faces.input_size:
+                raise ValueError(f"train.small_inputs: {phase} is not below faces.input_size, {self.faces.input_size}")
+        return self
+
+    @model_validator(mode="after")
     def _folds_vary(self) -> Config:
         if self.split.strategy == "kfold" and self.seeds.vary == "init" and self.seeds.count > 1:
             raise ValueError("seeds.vary: kfold tests another fold in every run: choose `split` or `both`")

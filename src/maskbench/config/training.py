@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from maskbench.config.base import Name, Section, Share
+from maskbench.config.sizes import Phases, epochs_of
 
 
 class ArmConfig(Section):
@@ -36,6 +37,11 @@ class TrainConfig(Section):
     """One protocol for every arm."""
 
     epochs: int = Field(14, ge=1, description="passes over the training faces, at most")
+    small_inputs: Phases = Field(
+        (),
+        description="smaller inputs of the first epochs, px, as `SIZE:EPOCHS,…` (progressive resizing); after them, and "
+        "always for validation, `faces.input_size`",
+    )
     batch_size: int = Field(32, ge=2, description="faces per step")
     optimiser: Literal["adamw", "sgd"] = Field("adamw", description="sgd: with Nesterov momentum")
     learning_rate: float = Field(
@@ -77,6 +83,14 @@ class TrainConfig(Section):
     moving_average: float = Field(0.95, ge=0, lt=1, description="decay of the loss's moving average")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
     augment: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="after")
+    def _ends_with_whole_inputs(self) -> TrainConfig:
+        if self.small_inputs and epochs_of(self.small_inputs) >= self.epochs:
+            raise ValueError(
+                f"small_inputs: {epochs_of(self.small_inputs)} epochs of {self.epochs}; the last need the whole input"
+            )
+        return self
 
 
 class EvaluateConfig(Section):

@@ -109,6 +109,7 @@ def augment(
     generator: torch.Generator,
     share: Share = WHOLE,
     whole: int | None = None,
+    size: int | None = None,
 ) -> Tensor:
     """Random views of a batch: affine, down-up-scaling, blur, colour, erasing; then normalised.
 
@@ -119,11 +120,12 @@ def augment(
         generator: CPU generator; the same state gives the same result.
         share: what part of a batch the canvases are.
         whole: size of that batch; None: the canvases are all of it.
+        size: side of the views, px, which show the same as at `preprocess.input_size`; None: that size.
 
     Returns:
         float32 (B, 3, S, S), contiguous.
     """
-    count, device, size = len(canvases), canvases.device, preprocess.input_size
+    count, device, size = len(canvases), canvases.device, size or preprocess.input_size
     draws = Draws(generator, count if whole is None else whole, share)
     rgb = canvases.float() / 255
     theta = affine_matrices(draws.whole, config, preprocess.shown(canvases.shape[-1]), generator)[share.places].to(

@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from maskbench.config import EvaluateConfig, TrainConfig
+from maskbench.config.sizes import size_in
 from maskbench.data.batch import Batch
 from maskbench.data.transforms import Preprocess, augment
 from maskbench.evaluation.confusion import confusion_metrics
@@ -118,12 +119,14 @@ class ArmModule(MeasuredModule):
         however many processes share the batch.
         """
         source = generator(self.seed, "augment", self.current_epoch, batch_idx, 0)
+        size = size_in(self.protocol.small_inputs, self.current_epoch, self.preprocess.input_size)
         # In float32 whatever the step's precision: pixels must not depend on it, and not every device's
         # autocast covers what augmentation uses.
         with torch.autocast(self.device.type, enabled=False):
             return augment(
-                batch.canvases, self.preprocess, self.protocol.augment, source, batch.share, len(batch.all_rows)
-            )
+                batch.canvases, self.preprocess, self.protocol.augment, source,
+                batch.share, len(batch.all_rows), size,
+            )  # fmt: skip
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one augmented batch; of a share, what the mean over processes makes the batch's loss."""
