@@ -39,8 +39,8 @@ class TrainConfig(Section):
     epochs: int = Field(14, ge=1, description="passes over the training faces, at most")
     small_inputs: Phases = Field(
         (),
-        description="smaller inputs of the first epochs, px, as `SIZE:EPOCHS,…` (progressive resizing); after them, and "
-        "always for validation, `faces.input_size`",
+        description="smaller inputs of the first epochs, px, as `SIZE:EPOCHS,…` (progressive resizing); after them "
+        "and always for validation `faces.input_size`",
     )
     batch_size: int = Field(32, ge=2, description="faces per step")
     optimiser: Literal["adamw", "sgd"] = Field("adamw", description="sgd: with Nesterov momentum")
