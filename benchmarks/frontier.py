@@ -173,11 +173,13 @@ def report(folder: Path, classes: tuple[str, ...]) -> None:
     rare = first["label"].value_counts().min()
     print(f"\n{len(first)} held-out faces of {first['image_id'].nunique()} photographs, {rare} of the rarest class")
     print("| protocol | minutes, both arms | macro-F1 by arm | mean | to quick | accuracy | front |\n|" + " --- |" * 7)
-    reference, reference_draws = measured[0]
+    reference = dict(zip(names, measured, strict=True)).get(next(iter(PROTOCOLS)))
     for name, minute, table, (value, drawn), best in zip(names, minutes, tables, measured, front, strict=True):
         arms = " / ".join(f"{macro_f1([part], classes)[0][0]:.3f}" for part in table)
-        low, high = np.nanquantile(drawn[0] - reference_draws[0], [0.025, 0.975])
-        gap = f"{value[0] - reference[0]:+.3f} [{low:+.3f}, {high:+.3f}]" if name != names[0] else ""
+        gap = ""
+        if reference and value is not reference[0]:
+            low, high = np.nanquantile(drawn[0] - reference[1][0], [0.025, 0.975])
+            gap = f"{value[0] - reference[0][0]:+.3f} [{low:+.3f}, {high:+.3f}]"
         print(f"| {name} | {minute:.1f} | {arms} | {value[0]:.3f} | {gap} | {value[1]:.3f} | {'•' if best else ''} |")
 
 
