@@ -150,6 +150,8 @@ def test_a_video_is_watched_frame_by_frame() -> None:
     capture.release()
     assert sorted(path.name for path in Path("found").iterdir()) == ["detections.csv", "walk.detected.mp4"]
     assert "2 pictures" in detect("walk.avi", "--frames", "2")[1]
+    detect("walk.avi", "--batch", "3", "--out", "together")
+    pd.testing.assert_frame_equal(pd.read_csv("together/detections.csv"), table)
 
 
 def test_a_video_that_is_none_is_told() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def detect_files(
         inputs: photographs, and videos by their extension.
         wish: what is to be written.
         notify: receives a line per problem and video.
-        batch: photographs looked at together.
+        batch: photographs, or frames of a video, looked at together.
         progress: given a title, returns a callback for photographs, or frames of a video, done and in all; None hides
             progress.
 
@@ -123,7 +124,8 @@ def detect_files(
             show(done, len(photographs))
     for path, title in inputs.titles.items():
         if path.suffix.lower() in VIDEOS:
-            _video(predictor, path, title, stems[path], wish, outcome, notify, progress(f"frames of {path.name}"))
+            show = progress(f"frames of {path.name}")
+            _video(predictor, path, title, stems[path], wish, outcome, notify, show, batch)
     write_outcome(outcome, predictor.classes, wish)
     return outcome
 
@@ -219,6 +221,7 @@ def _video(
     outcome: Outcome,
     notify: Notify,
     progress: Progress | None,
+    batch: int,
 ) -> None:
     total = _frame_count(path)
     total = min(total, wish.frames) if wish.frames else total
@@ -230,7 +233,7 @@ def _video(
                 progress(min(done, total), total)
 
     try:
-        count = watch(predictor, counted(), title, stem, wish, outcome)
+        count = watch(predictor, counted(), title, stem, wish, outcome, batch)
     except ConfigError as error:
         outcome.problems.append(str(error))
         notify(f"error: {error}")
@@ -249,6 +252,7 @@ def watch(
     name: str,
     wish: Wish,
     outcome: Outcome,
+    batch: int = 1,
 ) -> int:
     """Detect in frames as they come; returns how many there were.
 
@@ -259,29 +263,30 @@ def watch(
         name: stem of the annotated video `NAME.detected.mp4`.
         wish: what is to be written.
         outcome: takes in what is found.
+        batch: frames looked at together; those of a camera should not wait for others.
     """
     import cv2
 
     count, writer = 0, None
     target = wish.out / f"{name}.detected.mp4"
-    part = target.with_name(f".{target.name}.part.mp4")
+    part_file = target.with_name(f".{target.name}.part.mp4")
     try:
-        for pixels, rate in frames:
-            count += 1
-            found = predictor(pixels)
-            outcome.add(f"{title}#{count:06d}", found)
-            if wish.pictures:
+        source = islice(frames, wish.frames or None)
+        while part := list(islice(source, batch)):
+            for (pixels, rate), found in zip(part, predictor.many([frame for frame, _ in part], batch), strict=True):
+                count += 1
+                outcome.add(f"{title}#{count:06d}", found)
+                if not wish.pictures:
+                    continue
                 drawn = np.asarray(found.plot(pixels))[:, :, ::-1]
                 if writer is None:
                     size = (drawn.shape[1] // 2 * 2, drawn.shape[0] // 2 * 2)
-                    writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate or 10.0, size)
+                    writer = cv2.VideoWriter(str(part_file), cv2.VideoWriter.fourcc(*"mp4v"), rate or 10.0, size)
                 writer.write(np.ascontiguousarray(drawn[: size[1], : size[0]]))
-            if count == wish.frames:
-                break
     except KeyboardInterrupt:
         pass  # how a camera is stopped; what was seen so far is kept
     finally:
         if writer is not None:
             writer.release()
-            part.replace(target)
+            part_file.replace(target)
     return count
