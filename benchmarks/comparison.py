@@ -28,7 +28,7 @@ def main() -> None:
     """Measure and print seconds, and their share of the budget."""
     predictions, config = predictions_of_all(), CompareConfig()
     properties, training = properties_of(predictions)
-    by_run = {seed: part.drop(columns="seed") for seed, part in training.groupby("seed")}
+    by_run = {int(str(seed)): part.drop(columns="seed") for seed, part in training.groupby("seed")}
     with tempfile.TemporaryDirectory() as place:
         study, out = Path(place) / "results" / "study", Path(place)
         write_study(study)

@@ -22,9 +22,9 @@ from torchvision.ops import box_iou
 
 from maskbench.config import make_config
 from maskbench.data.images import decode_rgb
-from maskbench.inference.export import SUFFIXES, export_detector
+from maskbench.inference.export import export_detector
 from maskbench.inference.predictor import MAX_PIXELS, TorchDetector
-from maskbench.inference.runtime import load_exported
+from maskbench.inference.runtime import SUFFIXES, load_exported
 from maskbench.models.detectors import build_detector
 from maskbench.models.execution import resolve_execution
 from maskbench.training.checkpoint import load_detector_checkpoint

@@ -41,8 +41,6 @@ def rate(execution: Execution, size: int, steps: int) -> float:
         criterion.to(execution.device)(logits, targets).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        if execution.device == "cuda":
-            torch.cuda.synchronize()
 
     return BATCH / seconds_per_call(step, steps, 2)
 

@@ -32,10 +32,11 @@ from maskbench.models.execution import resolve_execution
 from maskbench.models.registry import build_model
 from maskbench.options import choose_config
 from maskbench.stages.context import Context, face_crops
-from maskbench.training.fit import FitInputs, build_datamodule, preprocess_from, quiet_lightning
+from maskbench.training.fit import FitInputs, build_datamodule, preprocess_from
 from maskbench.training.losses import build_loss
 from maskbench.training.module import ArmModule
 from maskbench.training.optim import build_optimiser
+from maskbench.training.trainer import quiet_lightning
 
 NOTEBOOK_PX = 226
 
@@ -67,10 +68,12 @@ class StepClock(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """Start the clock after the warm-up."""
         if batch_idx == self.skip:
+            wait_for_gpu()
             self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Stop it."""
+        wait_for_gpu()
         self.ended = time.perf_counter()
 
 
@@ -103,11 +106,11 @@ def bare_rate(config: Config, classes: int, steps: int, skip: int = 3) -> float:
     execution = resolve_execution(config.train, config.faces.input_size)
     model, _ = build_model(STUDY_ARMS[1].implementation, classes, seed=0, loaded=None)
     execution.place(model).train()
-    criterion = build_loss(config.train, torch.full((classes,), 100))
+    criterion = build_loss(config.train, torch.full((classes,), 100)).to(execution.device)
     optimiser, schedule = build_optimiser(model, config.train, 1000)
     size, count = config.faces.input_size, config.train.batch_size
-    images = execution.arrange(torch.randn(count, 3, size, size))
-    targets = torch.randint(0, classes, (count,))
+    images = execution.arrange(torch.randn(count, 3, size, size, device=execution.device))
+    targets = torch.randint(0, classes, (count,), device=execution.device)
 
     def step() -> None:
         optimiser.zero_grad()
@@ -134,20 +137,29 @@ def notebook_rate(faces: list[tuple[torch.Tensor, int]], classes: int, steps: in
     def step() -> None:
         images, targets = next(batches)
         optimiser.zero_grad()
-        nn.functional.cross_entropy(model(images), targets).backward()
+        loss: torch.Tensor = nn.functional.cross_entropy(model(images), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     return 32 / seconds_per_call(step, steps, 1)
 
 
 def seconds_per_call(call: Callable[[], None], count: int, skip: int) -> float:
-    """Mean wall time of `count` calls after `skip` warm-up calls."""
+    """Mean wall time of `count` calls after `skip` warm-up calls; a GPU is waited for."""
     for _ in range(skip):
         call()
+    wait_for_gpu()
     started = time.perf_counter()
     for _ in range(count):
         call()
+    wait_for_gpu()
     return (time.perf_counter() - started) / count
+
+
+def wait_for_gpu() -> None:
+    """Until all that was asked of a GPU is done, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ def register(app: typer.Typer, say: Callable[[str], None], progress: Callable[[b
         save_json: Annotated[bool, typer.Option("--save-json", help="write detections.json (COCO format)")] = False,
         pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="write annotated pictures")] = True,
         recursive: Annotated[bool, typer.Option("--recursive", "-r", help="look into folders of folders")] = False,
-        batch: Annotated[int, typer.Option("--batch", min=1, help="photographs, or frames of a video, looked at together")] = 8,
+        batch: Annotated[int, typer.Option("--batch", min=1, help="photographs or frames looked at together")] = 8,
         frames: Annotated[int, typer.Option("--frames", min=0, help="stop a camera or video after so many")] = 0,
         as_json: AsJson = False,
         debug: Debug = False,
