@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from maskbench.cli_options import AsJson, Debug, beginning_with, examples
+from maskbench.cli_options import AsJson, Debug, Devices, beginning_with, examples
 from maskbench.cli_output import is_watched, messages_to_stderr, print_json
 
 Progress = Callable[[str], Callable[[int, int], None] | None]
@@ -50,6 +50,7 @@ def register(app: typer.Typer, say: Callable[[str], None], progress: Callable[[b
                          help="one field of the recipe, e.g. --set train.learning_rate=0.001 (repeatable)"),
         ] = None,
         release: Annotated[str, typer.Option("--release", help="version of the weights, kept in the file")] = "1",
+        devices: Devices = 1,
         overwrite: Annotated[
             bool, typer.Option("--overwrite", help="delete an earlier pretraining of this --out and begin again")
         ] = False,
@@ -73,7 +74,9 @@ def register(app: typer.Typer, say: Callable[[str], None], progress: Callable[[b
                     overwrite)  # fmt: skip
         recipe = make_pretraining(layer)
         with messages_to_stderr(as_json):
-            found = run(wish, recipe, notify=say, progress=progress(is_watched()), interactive=is_watched())
+            found = run(
+                wish, recipe, notify=say, progress=progress(is_watched()), interactive=is_watched(), devices=devices
+            )
         if as_json:
             print_json(found)
         else:

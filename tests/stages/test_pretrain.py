@@ -150,6 +150,30 @@ def test_an_interrupted_run_ends_with_the_same_file(tmp_path: Path) -> None:
     assert len(read_json(stopped.record)["commands"]) == 2
 
 
+def test_two_processes_see_what_one_sees_and_one_that_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASKBENCH_CACHE", str(tmp_path / "cache"))
+    shapes, said = make_shapes(tmp_path / "shapes", train=6, val=2), list[str]()
+    chosen = recipe(sizes="24:1,32:1", train={"precision": "fp32"})
+    alone, two = (Wish(shapes, tmp_path / name / "w.safetensors", "1") for name in ("alone", "two"))
+    one = run(alone, chosen)["training"]
+    together = pretrain(two, chosen, notify=said.append, progress=lambda title: None, devices=2)["training"]
+    assert (one["processes"], together["processes"]) == (1, 2)
+    assert [line.split(":")[0] for line in said if " epoch " in line] == [f"manual seed 0 epoch {n}/2" for n in (1, 2)]
+    assert one["batches_sha256"] == together["batches_sha256"]  # the same images in the same order
+    first, second = (pd.read_parquet(wish.folder / "steps.parquet") for wish in (alone, two))
+    # Of the first step nothing but rounding; later ones of a network with kinks drift.
+    assert second["loss"].iloc[0] == pytest.approx(first["loss"].iloc[0], rel=1e-5)
+    assert read_json(two.record)["data"] == read_json(alone.record)["data"]
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(RunError, match=r"pretraining failed \(exit code 1\); the same command goes on"):
+        pretrain(Wish(shapes, tmp_path / "x" / "w.safetensors", "1"), chosen, notify=said.append,
+                 progress=lambda title: None, devices=2)  # fmt: skip
+    with pytest.raises(ConfigError, match=r"^train.batch_size: 13 devices cannot share batches of 12"):
+        pretrain(two, chosen, notify=said.append, progress=lambda title: None, devices=13)
+
+
 def test_a_finished_pretraining_is_kept_and_another_needs_another_name(trained: Wish) -> None:
     before, said = trained.out.read_bytes(), []
     assert run(trained, recipe(), said)["version"] == "2" and "finished already" in said[-1]

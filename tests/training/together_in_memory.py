@@ -14,16 +14,19 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from maskbench.config import ArmConfig
+from maskbench.config.pretraining import make_pretraining
+from maskbench.data.image_store import StoredImages
 from maskbench.models import registry
 from maskbench.stages.groups import Place, free_port, inherited
 from maskbench.training.fit import fit_arm
 from maskbench.training.fit_detector import fit_detector
+from maskbench.training.fit_pretraining import PretrainInputs, fit_backbone
 from maskbench.training.processes import ALONE, Processes
 from tests.training import detector_in_memory, study_in_memory
 
 ARM = ArmConfig(name="smooth", implementation="smooth", initialisation="random")
-#: What is trained: faces in full and layer by layer, both detectors.
-KINDS = ("full", "gradual", "fcos", "retinanet")
+#: What is trained: faces in full and layer by layer, both detectors, a backbone.
+KINDS = ("full", "gradual", "fcos", "retinanet", "backbone")
 #: Everything that is drawn; SGD, because AdamW's steps are as large for a gradient that is only rounding.
 FACES: dict[str, Any] = {
     "precision": "fp32", "optimiser": "sgd", "learning_rate": 0.02, "resume_seconds": 60,
@@ -56,6 +59,8 @@ def train(folder: Path, processes: Processes = ALONE) -> None:
             chosen = study_in_memory.config(2, **FACES, regime=kind)
             chosen = chosen.model_copy(update={"evaluate": chosen.evaluate.model_copy(update={"batch_size": 5})})
             fit_arm(study_in_memory.inputs(42), chosen, ARM, 0, None, folder / kind, **options)
+        elif kind == "backbone":
+            pretrain(folder / kind, **options)
         else:
             # Batches of 4, 4 and 3 views; three photographs validate, one at a time.
             data = detector_in_memory.inputs(3)
@@ -66,6 +71,16 @@ def train(folder: Path, processes: Processes = ALONE) -> None:
                 2, detector=kind, precision="fp32", eval_batch_size=1, learning_rate=1e-5, resume_seconds=60
             )
             fit_detector(data, settings, ARM, 0, None, folder / kind, **options)
+
+
+def pretrain(folder: Path, **options: Any) -> None:
+    """The same faces as labelled images, an epoch at each of two sizes."""
+    faces = study_in_memory.inputs(42)
+    protocol = {**FACES, "batch_size": 8, "learning_rate": 0.01}
+    recipe = make_pretraining({"sizes": "24:1,32:1", "evaluate_batch_size": 5, "train": protocol})
+    recipe = recipe.model_copy(update={"implementation": ARM.implementation})
+    images = StoredImages({side: faces.canvases[:, :, :side, :side] for side in (30, 40)})
+    fit_backbone(PretrainInputs(images, faces.split, faces.classes, 40, faces.versions), recipe, folder, **options)
 
 
 def _silent(line: str) -> None:

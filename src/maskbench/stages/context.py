@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from maskbench.config import WEIGHTS_NAMES, Config, ConfigError
+from maskbench.config import WEIGHTS_NAMES, Config, ConfigError, DetectConfig, TrainConfig
 from maskbench.rundir import RunDir, cache_folder
 from maskbench.schemas import read_table
 from maskbench.storage import canonical_json, read_json, sha256_file
@@ -137,8 +137,6 @@ def check_engine(context: Context, stages: Collection[str]) -> None:
     engine, config = context.engine, context.config
     if engine.processes == 1:
         return
-    from maskbench.models.execution import resolve_execution
-
     if engine.name == "ray":
         raise ConfigError("--devices and --num-nodes are for --engine local")
     if engine.nodes > 1 and not engine.meeting.rpartition(":")[2].isdigit():
@@ -151,19 +149,36 @@ def check_engine(context: Context, stages: Collection[str]) -> None:
     trained = {"train": {"train", "experiments"}, "detect": {"detect-train"}}
     for section in (name for name, makers in trained.items() if makers & set(stages)):
         part = config.train if section == "train" else config.detect
-        if part.batch_size < engine.processes:
-            raise ConfigError(
-                f"{section}.batch_size: {engine.processes} devices cannot share batches of {part.batch_size}"
-            )
-        if resolve_execution(part, config.faces.input_size).device == "cuda":
-            _check_gpus(engine.devices)
+        check_devices(engine.devices, part, config.faces.input_size, section, engine.nodes)
 
 
-def _check_gpus(wanted: int) -> None:
+def check_devices(
+    devices: int, part: TrainConfig | DetectConfig, input_size: int, section: str, machines: int = 1
+) -> None:
+    """Refuse devices of a machine that are not there, or that a batch is too small for.
+
+    Args:
+        devices: that train one model together on each machine.
+        part: what is trained.
+        input_size: px.
+        section: the part's name.
+        machines: that take part.
+
+    Raises:
+        ConfigError: names the option or the field.
+    """
     import torch
 
-    if wanted > (found := torch.cuda.device_count()):
-        raise ConfigError(f"--devices {wanted}: this machine has {found} GPU{'s' if found > 1 else ''}")
+    from maskbench.models.execution import resolve_execution
+
+    together = devices * machines
+    if together == 1:
+        return
+    if part.batch_size < together:
+        raise ConfigError(f"{section}.batch_size: {together} devices cannot share batches of {part.batch_size}")
+    found = torch.cuda.device_count()
+    if resolve_execution(part, input_size).device == "cuda" and devices > found:
+        raise ConfigError(f"--devices {devices}: this machine has {found} GPU{'s' if found > 1 else ''}")
 
 
 def check_layers(config: Config) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+#: Seconds between looks at running processes.
+POLL = 0.2
+_EPOCH = re.compile(r" epoch (\d+)/\d+: ")
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,34 @@ def free_port() -> int:
         found.bind(("", 0))
         port: int = found.getsockname()[1]
         return port
+
+
+class Log:
+    """What a job's first process says, from now on.
+
+    Args:
+        path: of its log; need not be there yet.
+        about: lines that hold this are passed on; what Python and libraries say stays there.
+    """
+
+    def __init__(self, path: Path, about: str) -> None:
+        self.path, self.about = path, about
+        self._heard = path.stat().st_size if path.exists() else 0
+
+    def news(self) -> list[str]:
+        """Whole lines about the training that came since."""
+        with self.path.open("rb") as log:
+            log.seek(self._heard)
+            text = log.read()
+        text = text[: text.rfind(b"\n") + 1]
+        self._heard += len(text)
+        return [line for line in text.decode(errors="replace").splitlines() if self.about in line]
+
+
+def epoch_of(line: str) -> int | None:
+    """The epoch that a line of a training tells of, counted from 1."""
+    found = _EPOCH.search(line)
+    return int(found[1]) if found else None
 
 
 class Group:
@@ -114,6 +147,17 @@ class Group:
         log = self.logs[self._failed or 0]
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit code {self.returncode}"
+
+
+def environment_of(threads: int, gpus: Sequence[str] = ()) -> dict[str, str]:
+    """What a job's processes are told, whatever their place.
+
+    Args:
+        threads: of each process.
+        gpus: that the job may use, as `CUDA_VISIBLE_DEVICES` names them; none: whatever this process may.
+    """
+    told = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    return {**inherited(), **told, **({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {})}
 
 
 def inherited() -> dict[str, str]:

@@ -14,13 +14,13 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from maskbench.rundir import RunError
 from maskbench.stages.context import Engine
-from maskbench.stages.groups import Group, Place, command_of, free_port, inherited
+from maskbench.stages.groups import POLL, Group, Place, command_of, environment_of, free_port
 from maskbench.stages.jobs import Job
-from maskbench.stages.side_by_side import POLL, Bar, Epochs, Failures, Log, Notify, gpus
+from maskbench.stages.side_by_side import Bar, Epochs, Failures, Notify, gpus, log_of
 from maskbench.storage import write_text
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def run_across(jobs: Sequence[Job], engine: Engine, notify: Notify, bar: Bar | N
 
 def _run(joined: Meeting, job: Job, notify: Notify, epochs: Epochs) -> str:
     """Train once; the reason why it failed, or empty."""
-    request, log, port = job.folder / "request.json", Log(job), free_port()
+    request, log, port = job.folder / "request.json", log_of(job), free_port()
     write_text(request, job.to_json())
     joined.tell(json.dumps({"job": str(job), "request": str(request.resolve()), "port": port}))
     group = _start(joined, request, port)
@@ -198,10 +198,7 @@ def _start(joined: Meeting, request: Path, port: int) -> Group:
     import torch
 
     node, devices = joined.engine.node, joined.engine.devices
-    threads = str(max(1, torch.get_num_threads() // devices))
-    environment: dict[str, Any] = {**inherited(), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    if visible := gpus():
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(visible[:devices])
+    environment = environment_of(max(1, torch.get_num_threads() // devices), gpus()[:devices])
     logs = [request.parent / f"job-{node}-{number}.log" for number in range(devices)]
     if node == 0:
         logs[0] = request.parent / "job.log"

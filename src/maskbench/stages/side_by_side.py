@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from maskbench.stages.groups import Group, Place, command_of, free_port, inherited
+from maskbench.stages.groups import POLL, Group, Log, Place, command_of, environment_of, epoch_of, free_port
 from maskbench.stages.jobs import Job
 from maskbench.storage import write_text
 
 Notify = Callable[[str], None]
 Bar = Callable[[int, int], None]
 Failures = list[tuple[Job, str]]
-#: Seconds between looks at running processes.
-POLL = 0.2
 #: Jobs at a time on a CPU where nobody says how many: each holds the faces and torch in memory.
 MOST = 4
-_EPOCH = re.compile(r" epoch (\d+)/\d+: ")
 
 
 def places(count: int, devices: int = 1) -> int:
@@ -47,28 +43,6 @@ def gpus() -> list[str]:
     count = torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return visible.split(",")[:count] if visible else [str(index) for index in range(count)]
-
-
-class Log:
-    """What a job's first process says, from now on.
-
-    Args:
-        job: whose it is.
-    """
-
-    def __init__(self, job: Job) -> None:
-        self.job, self.path = job, job.folder / "job.log"
-        self._heard = self.path.stat().st_size if self.path.exists() else 0
-
-    def news(self) -> list[str]:
-        """Whole lines about the training that came since; what Python and libraries say stays there."""
-        with self.path.open("rb") as log:
-            log.seek(self._heard)
-            text = log.read()
-        text = text[: text.rfind(b"\n") + 1]
-        self._heard += len(text)
-        about = f"{self.job.arm.name} seed {self.job.seed}"
-        return [line for line in text.decode(errors="replace").splitlines() if about in line]
 
 
 @dataclass
@@ -153,8 +127,8 @@ class Epochs:
 
     def hear(self, job: Job, line: str) -> None:
         """Note the epoch that a line tells of."""
-        if found := _EPOCH.search(line):
-            self.done[str(job)] = int(found[1])
+        if number := epoch_of(line):
+            self.done[str(job)] = number
             self._show()
 
     def finish(self, job: Job) -> None:
@@ -173,11 +147,13 @@ def _start(job: Job, slot: int, attempt: int, workers: int, devices: int) -> _Pr
 
     request, visible = job.folder / "request.json", gpus()
     write_text(request, job.to_json())
-    threads = str(max(1, torch.get_num_threads() // (workers * devices)))
-    environment = {**inherited(), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    if visible:
-        own = [visible[(slot * devices + number) % len(visible)] for number in range(devices)]
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
-    log, others = Log(job), [job.folder / f"job-{number}.log" for number in range(1, devices)]
+    own = [visible[(slot * devices + number) % len(visible)] for number in range(devices)] if visible else []
+    environment = environment_of(max(1, torch.get_num_threads() // (workers * devices)), own)
+    log, others = log_of(job), [job.folder / f"job-{number}.log" for number in range(1, devices)]
     place = Place(devices, port=free_port() if devices > 1 else 0)
     return _Process(job, slot, attempt, Group(command_of(request), [log.path, *others], place, environment), log)
+
+
+def log_of(job: Job) -> Log:
+    """What a job's first process says of its training."""
+    return Log(job.folder / "job.log", f"{job.arm.name} seed {job.seed}")

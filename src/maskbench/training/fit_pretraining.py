@@ -17,6 +17,7 @@ from maskbench.data.datamodule import FaceDataModule
 from maskbench.data.image_store import StoredImages
 from maskbench.models.execution import Execution, resolve_execution
 from maskbench.models.registry import build_model
+from maskbench.models.together import with_global_norms
 from maskbench.schemas import write_table
 from maskbench.seeding import seed_everything
 from maskbench.storage import write_json
@@ -25,6 +26,7 @@ from maskbench.training.checkpoint import BACKBONE, LAST, RESUME, save_checkpoin
 from maskbench.training.history import TABLES
 from maskbench.training.losses import build_loss
 from maskbench.training.pretraining import PretrainModule
+from maskbench.training.processes import ALONE, Processes
 from maskbench.training.trainer import build_trainer, fit_module
 
 #: Tables that a pretraining leaves.
@@ -67,6 +69,7 @@ def fit_backbone(
     *,
     notify: Callable[[str], None],
     progress: bool = False,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Pretrain, or continue an interrupted run in `folder`; leaves its files there.
 
@@ -79,6 +82,7 @@ def fit_backbone(
         folder: of this run.
         notify: receives one line per epoch.
         progress: show a progress bar.
+        processes: that train this model together, each calling this with the same arguments; the first writes.
 
     Returns:
         The content of `fit.json`.
@@ -87,7 +91,7 @@ def fit_backbone(
         ValueError: the loss is not finite, or fewer training images than a step needs.
     """
     seed_everything(recipe.seed, "pretrain")
-    model, execution = _placed_model(inputs, recipe)
+    model, execution = _placed_model(inputs, recipe, processes)
     data = build_pretraining_data(inputs, recipe)
     images = int(data.class_counts().sum())
     if images < 2:
@@ -100,27 +104,33 @@ def fit_backbone(
     started = time.perf_counter()
     trainer = build_trainer(
         execution, folder, [LiveTable(folder / "epochs.csv", notify)], epochs=recipe.epochs,
-        resume_seconds=recipe.train.resume_seconds, progress=progress,
+        resume_seconds=recipe.train.resume_seconds, progress=progress, processes=processes,
     )  # fmt: skip
     fit_module(trainer, module, folder, datamodule=data)
-    for name in PRETRAIN_TABLES:
-        write_table(folder / f"{name}.parquet", module.history.table(name), TABLES[name])
-    last = recipe.epochs - 1
-    save_checkpoint(
-        folder / LAST, module.released(), _record(inputs, recipe, execution) | {"epoch": last, **module.described(last)}
-    )
-    fitted = _summary(module, images, time.perf_counter() - started)
-    write_json(folder / FITTED, fitted)
-    (folder / RESUME).unlink(missing_ok=True)
+    fitted = _summary(module, images, time.perf_counter() - started) | {"processes": processes.count}
+    if processes.first:
+        _write(folder, module, _record(inputs, recipe, execution), fitted)
     return fitted
 
 
-def _placed_model(inputs: PretrainInputs, recipe: PretrainConfig) -> tuple[nn.Module, Execution]:
+def _write(folder: Path, module: PretrainModule, record: dict[str, Any], fitted: dict[str, Any]) -> None:
+    for name in PRETRAIN_TABLES:
+        write_table(folder / f"{name}.parquet", module.history.table(name), TABLES[name])
+    last = len(module.history.batches) - 1
+    save_checkpoint(folder / LAST, module.released(), record | {"epoch": last, **module.described(last)})
+    write_json(folder / FITTED, fitted)
+    (folder / RESUME).unlink(missing_ok=True)
+
+
+def _placed_model(inputs: PretrainInputs, recipe: PretrainConfig, processes: Processes) -> tuple[nn.Module, Execution]:
     model, _ = build_model(
         recipe.implementation, len(inputs.classes), seed=recipe.seed, loaded=None,
         zero_init_residual=recipe.train.zero_init_residual,
     )  # fmt: skip
     execution = resolve_execution(recipe.train, recipe.longest_size)
+    processes.use_device(execution.device)
+    if processes.count > 1:
+        model = with_global_norms(model, execution.device)
     return execution.place(model), execution
 
 
