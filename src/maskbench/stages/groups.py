@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,8 @@ def free_port() -> int:
 class Group:
     """Processes of one job; when one of them fails, all are ended: the others would wait for it.
 
+    Their stdin is a pipe that this process holds open and writes nothing to; see `end_with_parent`.
+
     Args:
         command: of each process.
         logs: of each process, appended to; there are as many processes.
@@ -76,7 +79,9 @@ class Group:
         for local_rank, path in enumerate(self.logs):
             with path.open("ab") as log:
                 own = {**environment, **place.environment(local_rank)}
-                self._members.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=own))
+                self._members.append(
+                    subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=own)
+                )
 
     def poll(self) -> int | None:
         """Exit code once all have ended, that of the first that failed; None while they work."""
@@ -88,6 +93,7 @@ class Group:
             self.kill()
         if any(member.poll() is None for member in self._members):
             return None
+        self.wait()
         return self.returncode
 
     @property
@@ -106,6 +112,8 @@ class Group:
         """Until all have ended."""
         for member in self._members:
             member.wait()
+            if member.stdin is not None:
+                member.stdin.close()
 
     def reason(self) -> str:
         """Why it failed, in a line: a signal, or the last line that the process wrote."""
@@ -114,6 +122,22 @@ class Group:
         log = self.logs[self._failed or 0]
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit code {self.returncode}"
+
+
+def end_with_parent() -> None:
+    """From now on, end this process when the one that began its `Group` is gone, however that came about.
+
+    Killed, a study cannot end its trainings itself; they would go on writing where the next one begins.
+    """
+
+    def watch() -> None:
+        try:
+            os.read(0, 1)  # not `sys.stdin`, whose lock must be free when Python ends
+            os.write(2, b"ended: the process that began this one is gone\n")
+        finally:
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def inherited() -> dict[str, str]:
