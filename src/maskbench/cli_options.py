@@ -134,7 +134,10 @@ Workers = Annotated[
     int, typer.Option("--workers", "-j", min=0, help="trainings side by side; 0: one per GPU, or CPU thread (up to 4)")
 ]
 Devices = Annotated[
-    int, typer.Option("--devices", min=1, help="GPUs that train one model together (without a GPU: processes)")
+    int,
+    typer.Option(
+        "--devices", min=1, help="GPUs of each machine that train one model together (without a GPU: processes)"
+    ),
 ]
 Nodes = Annotated[
     int,

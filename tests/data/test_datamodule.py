@@ -39,6 +39,17 @@ def test_a_last_batch_of_one_is_left_out(count: int, expected: int) -> None:
     assert min(map(len, batches)) > 1
 
 
+@pytest.mark.parametrize(("count", "world", "needed"), [(1, 1, 2), (3, 4, 4)])
+def test_too_few_faces_for_one_step_are_refused(
+    monkeypatch: pytest.MonkeyPatch, count: int, world: int, needed: int
+) -> None:
+    data = module()
+    data.rows["train"] = data.rows["train"][:count]
+    monkeypatch.setattr(FaceDataModule, "share", Share(0, world))
+    with pytest.raises(ValueError, match=f"{count} training faces: a step needs {needed}"):
+        data.train_dataloader()
+
+
 def test_processes_share_each_batch_and_know_the_whole() -> None:
     data = module()
     whole = [data.faces("train")[batch] for batch in EpochBatchSampler(28, 8, seed=4, world=3)]

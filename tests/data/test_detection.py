@@ -14,6 +14,7 @@ from maskbench.config import DetectAugmentConfig, DetectConfig
 from maskbench.data import detection
 from maskbench.data.detection import Draw, EpochDraws, Views, augmented_view, training_loader
 from maskbench.data.photographs import Photographs, cached_photographs
+from maskbench.data.shares import WHOLE, Share
 from tests.conftest import faces_table
 
 PLAIN = DetectAugmentConfig(flip=0, scale=(1, 1), brightness=0, contrast=0, saturation=0, hue=0)
@@ -113,6 +114,13 @@ def test_batches_follow_from_seed_and_epoch_alone() -> None:
     again.set_epoch(1)
     assert list(again) == list(draws)
     assert len(EpochDraws(np.arange(9), config, seed=0)) == 2  # a single view is no batch for batch norm
+
+
+def test_too_few_photographs_for_one_step_are_refused() -> None:
+    config = DetectConfig(batch_size=8, crop_sizes=(64,), input_size=150)
+    for count, share, needed in ((1, WHOLE, 2), (3, Share(0, 4), 4)):
+        with pytest.raises(ValueError, match=f"{count} training photographs: a step needs {needed}"):
+            training_loader(many(), np.arange(count), config, 0, workers=0, share=share)
 
 
 def test_views_do_not_depend_on_who_makes_them() -> None:

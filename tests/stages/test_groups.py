@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -49,6 +54,39 @@ def test_when_one_process_fails_the_others_are_ended_and_its_words_are_the_reaso
     assert ended(killed) == -9 and killed.reason() == "killed by signal 9"
 
 
+def test_processes_end_with_the_one_that_started_them_even_when_it_is_killed(tmp_path: Path) -> None:
+    child = (
+        "import time; from maskbench.stages.groups import end_with_parent; end_with_parent(); print(flush=True); "
+        "time.sleep(60)"
+    )
+    parent = (
+        "import sys, time\nfrom pathlib import Path\nfrom maskbench.stages.groups import Group, Place, inherited\n"
+        "logs = [Path(sys.argv[1], str(number)) for number in range(2)]\n"
+        "group = Group([sys.executable, '-c', sys.argv[2]], logs, Place(2), inherited())\n"
+        "while not all(log.stat().st_size for log in logs): time.sleep(0.05)\n"
+        "print(*(member.pid for member in group._members), flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent, tmp_path, child], stdout=subprocess.PIPE, text=True) as began:
+        assert began.stdout is not None
+        members = [int(number) for number in began.stdout.readline().split()]
+        assert len(members) == 2 and all(map(alive, members))
+        began.kill()
+    until = time.monotonic() + 20
+    while any(map(alive, members)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(alive, members))
+
+
+def alive(process: int) -> bool:
+    """Whether a process is at work; one that ended counts as ended even while nobody has asked for its exit code."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{process}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 def context(engine: Engine, **settings: Any) -> Context:
     config = make_config("smoke", settings)
     return Context(config, RunDir.named("x", Path()), lambda line: None, lambda title: None, engine=engine)
@@ -60,6 +98,8 @@ def context(engine: Engine, **settings: Any) -> Context:
         (Engine("ray", devices=2), {}, "--devices and --num-nodes are for --engine local"),
         (Engine(nodes=2), {}, "--num-nodes 2: set MASTER_ADDR, MASTER_PORT and NODE_RANK"),
         (Engine(nodes=2, node=2, meeting="h:1"), {}, "NODE_RANK is 0 to 1, not 2"),
+        (Engine(nodes=2, meeting="h:65536"), {}, "--num-nodes 2: MASTER_PORT is 1 to 65535, not 65536"),
+        (Engine(nodes=2, workers=2, meeting="h:1"), {}, r"--workers 2: several machines \(--num-nodes\) train one"),
         (Engine(devices=4), {"train": {"batch_size": 3}}, "train.batch_size: 4 devices cannot share batches of 3"),
     ],
 )
@@ -81,6 +121,22 @@ def test_more_devices_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ConfigError, match=r"--devices 2: this machine has 1 GPU$"):
         check_engine(context(Engine(devices=2)), ["train"])
     check_engine(context(Engine(devices=2)), ["evaluate"])  # trains nothing
+    monkeypatch.setattr(execution, "resolve_execution", lambda *arguments: dataclasses.replace(found, device="cpu"))
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    with pytest.raises(ConfigError, match=r"--devices 4: this machine has 3 CPU cores$"):
+        check_engine(context(Engine(devices=4)), ["train"])
+
+
+def two_machines(folder: Path, patch: pytest.MonkeyPatch, code: str) -> tuple[list[Job], list[Engine]]:
+    """Two jobs that run `code`, and the engines of two machines that meet on this one."""
+    patch.setattr(nodes, "command_of", lambda request: [sys.executable, "-c", code, str(request)])
+    patch.setattr(nodes, "_GRACE", 1.0)
+    layer = {"arms": [{"name": "a", "implementation": "manual", "initialisation": "random"}]}
+    config, place = make_config("smoke", layer), f"127.0.0.1:{free_port()}"
+    jobs = [Job(folder, folder, folder / f"seed{n}", config, config.arms[0], n, "", "") for n in (0, 1)]
+    for job in jobs:
+        job.folder.mkdir()
+    return jobs, [Engine(nodes=2, node=node, meeting=place) for node in (0, 1)]
 
 
 def test_machines_take_part_in_one_training_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,14 +150,7 @@ def test_machines_take_part_in_one_training_after_another(tmp_path: Path, monkey
         "    first.touch(); sys.exit('broken connection')\n"
         "print('a seed', folder.name[-1], 'epoch 1/1: done')\n"
     )
-    monkeypatch.setattr(nodes, "command_of", lambda request: [sys.executable, "-c", code, str(request)])
-    monkeypatch.setattr(nodes, "_GRACE", 1.0)
-    layer = {"arms": [{"name": "a", "implementation": "manual", "initialisation": "random"}]}
-    config, place = make_config("smoke", layer), f"127.0.0.1:{free_port()}"
-    jobs = [Job(tmp_path, tmp_path, tmp_path / f"seed{n}", config, config.arms[0], n, "", "") for n in (0, 1)]
-    for job in jobs:
-        job.folder.mkdir()
-    engines = [Engine(nodes=2, node=node, meeting=place) for node in (0, 1)]
+    jobs, engines = two_machines(tmp_path, monkeypatch, code)
     said: dict[int, list[str]] = {0: [], 1: []}
     second = threading.Thread(target=nodes.follow, args=(engines[1], said[1].append))
     with nodes.leading(engines[0]):
@@ -114,6 +163,53 @@ def test_machines_take_part_in_one_training_after_another(tmp_path: Path, monkey
     assert "a seed 1 epoch 1/1: done" in said[0]
     assert [line for line in said[1] if "started" in line] == ["seed0: started"] * 2 + ["seed1: started"]
     assert all((job.folder / f"ran-{n}-{n}").exists() for job in jobs for n in (0, 1))
+
+
+def test_the_first_machine_does_not_wait_for_one_that_cannot_take_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import os, sys, time; time.sleep(120) if os.environ['NODE_RANK'] == '0' else sys.exit('no such weights')"
+    jobs, engines = two_machines(tmp_path, monkeypatch, code)
+    second = threading.Thread(target=nodes.follow, args=(engines[1], lambda line: None))
+    with nodes.leading(engines[0]):
+        second.start()
+        assert nodes.run_across(jobs[:1], engines[0], print) == [(jobs[0], "machine 2: no such weights")]
+    second.join(timeout=30)
+    assert not second.is_alive()
+
+
+def test_a_machine_that_falls_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, engines = two_machines(tmp_path, monkeypatch, "import time; time.sleep(120)")
+    monkeypatch.setattr(nodes, "_SILENCE", 1.0)
+    monkeypatch.setattr(nodes, "_FAREWELL", 1.0)
+    with nodes.leading(engines[0]):
+        nodes.meeting(engines[1])  # comes, and is never heard of again
+        assert nodes.run_across(jobs[:1], engines[0], print) == [(jobs[0], "machine 2 answers no more")]
+
+
+def test_a_machine_that_is_left_alone_ends_its_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, engines = two_machines(tmp_path, monkeypatch, "import time; time.sleep(60)")
+    first, began = nodes.meeting(engines[0]), list[Group]()
+    first.tell(json.dumps({"job": "a", "request": str(jobs[0].folder / "request.json"), "port": 1}))
+    start = nodes._start
+    monkeypatch.setattr(nodes, "_start", lambda *arguments: began.append(start(*arguments)) or began[0])
+    heard = nodes.Meeting.waits
+    monkeypatch.setattr(nodes.Meeting, "waits", lambda self: _gone() if began else heard(self))
+    with pytest.raises(RunError, match="answers no more"):
+        nodes.follow(engines[1], print)
+    assert began[0].poll() == -signal.SIGKILL
+
+
+def _gone() -> bool:
+    raise RunError("answers no more")
+
+
+def test_machines_that_count_differently_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, engines = two_machines(tmp_path, monkeypatch, "")
+    nodes.meeting(engines[0])
+    other = dataclasses.replace(engines[1], devices=2)
+    with pytest.raises(RunError, match=r"--devices 2 .*the first machine was started with --devices 1 --num-nodes 2"):
+        nodes.follow(other, print)
 
 
 def test_a_machine_without_the_first_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

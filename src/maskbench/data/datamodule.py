@@ -146,13 +146,20 @@ class FaceDataModule(L.LightningDataModule):
         return FaceBatches(self.canvases, targets, self.rows[side], share)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Training batches; Lightning tells the sampler each epoch's number."""
+        """Training batches; Lightning tells the sampler each epoch's number.
+
+        Raises:
+            ValueError: there are too few faces for one batch.
+        """
         share = self.share
         faces = self.faces("train", share)
         weights = None
         if self.balanced:
             weights = 1.0 / self.class_counts().clamp(min=1)[self.training_targets[faces.rows]].double()
-        return _loader(faces, EpochBatchSampler(len(faces), self.batch_size, self.seed, weights, share.world))
+        sampler = EpochBatchSampler(len(faces), self.batch_size, self.seed, weights, share.world)
+        if not len(sampler):
+            raise ValueError(f"{len(faces)} training faces: a step needs {max(2, share.world)}")
+        return _loader(faces, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation batches in table order; of several processes, each takes whole batches in turn."""

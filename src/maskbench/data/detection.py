@@ -222,8 +222,13 @@ def training_loader(
         seed: the run's.
         workers: processes that make views; 0: this one.
         share: this process's part of each batch.
+
+    Raises:
+        ValueError: there are too few photographs for one batch.
     """
     views = Views(photographs, config.input_size, config.augment, share)
     # As `sampler`, not `batch_sampler`: Lightning tells only the former each epoch's number.
     draws = EpochDraws(rows, config, seed, share.world)
+    if not len(draws):
+        raise ValueError(f"{len(rows)} training photographs: a step needs {max(2, share.world)}")
     return DataLoader(views, sampler=draws, batch_size=None, num_workers=workers, persistent_workers=workers > 0)

@@ -139,17 +139,28 @@ def check_engine(context: Context, stages: Collection[str]) -> None:
         return
     if engine.name == "ray":
         raise ConfigError("--devices and --num-nodes are for --engine local")
-    if engine.nodes > 1 and not engine.meeting.rpartition(":")[2].isdigit():
-        raise ConfigError(
-            f"--num-nodes {engine.nodes}: set MASTER_ADDR, MASTER_PORT and NODE_RANK (0 to {engine.nodes - 1}) on "
-            "every machine"
-        )
-    if not 0 <= engine.node < engine.nodes:
-        raise ConfigError(f"--num-nodes {engine.nodes}: NODE_RANK is 0 to {engine.nodes - 1}, not {engine.node}")
+    _check_nodes(engine)
     trained = {"train": {"train", "experiments"}, "detect": {"detect-train"}}
     for section in (name for name, makers in trained.items() if makers & set(stages)):
         part = config.train if section == "train" else config.detect
         check_devices(engine.devices, part, config.faces.input_size, section, engine.nodes)
+
+
+def _check_nodes(engine: Engine) -> None:
+    if engine.nodes == 1:
+        return
+    port = engine.meeting.rpartition(":")[2]
+    if not port.isdigit():
+        raise ConfigError(
+            f"--num-nodes {engine.nodes}: set MASTER_ADDR, MASTER_PORT and NODE_RANK (0 to {engine.nodes - 1}) on "
+            "every machine"
+        )
+    if not 0 < int(port) < 2**16:
+        raise ConfigError(f"--num-nodes {engine.nodes}: MASTER_PORT is 1 to 65535, not {port}")
+    if not 0 <= engine.node < engine.nodes:
+        raise ConfigError(f"--num-nodes {engine.nodes}: NODE_RANK is 0 to {engine.nodes - 1}, not {engine.node}")
+    if engine.workers > 1:
+        raise ConfigError(f"--workers {engine.workers}: several machines (--num-nodes) train one model after another")
 
 
 def check_devices(
@@ -176,9 +187,10 @@ def check_devices(
         return
     if part.batch_size < together:
         raise ConfigError(f"{section}.batch_size: {together} devices cannot share batches of {part.batch_size}")
-    found = torch.cuda.device_count()
-    if resolve_execution(part, input_size).device == "cuda" and devices > found:
-        raise ConfigError(f"--devices {devices}: this machine has {found} GPU{'s' if found > 1 else ''}")
+    on_gpu = resolve_execution(part, input_size).device == "cuda"
+    found, what = (torch.cuda.device_count(), "GPU") if on_gpu else (os.cpu_count() or 1, "CPU core")
+    if devices > found:
+        raise ConfigError(f"--devices {devices}: this machine has {found} {what}{'' if found == 1 else 's'}")
 
 
 def check_layers(config: Config) -> None:

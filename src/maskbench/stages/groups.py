@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,8 @@ def epoch_of(line: str) -> int | None:
 class Group:
     """Processes of one job; when one of them fails, all are ended: the others would wait for it.
 
+    Their stdin is a pipe that this process holds open and writes nothing to; see `end_with_parent`.
+
     Args:
         command: of each process.
         logs: of each process, appended to; there are as many processes.
@@ -109,7 +112,9 @@ class Group:
         for local_rank, path in enumerate(self.logs):
             with path.open("ab") as log:
                 own = {**environment, **place.environment(local_rank)}
-                self._members.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=own))
+                self._members.append(
+                    subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=own)
+                )
 
     def poll(self) -> int | None:
         """Exit code once all have ended, that of the first that failed; None while they work."""
@@ -121,6 +126,7 @@ class Group:
             self.kill()
         if any(member.poll() is None for member in self._members):
             return None
+        self.wait()
         return self.returncode
 
     @property
@@ -139,6 +145,8 @@ class Group:
         """Until all have ended."""
         for member in self._members:
             member.wait()
+            if member.stdin is not None:
+                member.stdin.close()
 
     def reason(self) -> str:
         """Why it failed, in a line: a signal, or the last line that the process wrote."""
@@ -158,6 +166,22 @@ def environment_of(threads: int, gpus: Sequence[str] = ()) -> dict[str, str]:
     """
     told = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     return {**inherited(), **told, **({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {})}
+
+
+def end_with_parent() -> None:
+    """From now on, end this process when the one that began its `Group` is gone, however that came about.
+
+    Killed, a study cannot end its trainings itself; they would go on writing where the next one begins.
+    """
+
+    def watch() -> None:
+        try:
+            os.read(0, 1)  # not `sys.stdin`, whose lock must be free when Python ends
+            os.write(2, b"ended: the process that began this one is gone\n")
+        finally:
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def inherited() -> dict[str, str]:

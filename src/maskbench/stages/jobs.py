@@ -265,8 +265,10 @@ def read_runs(jobs: list[Job], name: str, schema: Any) -> pd.DataFrame:
 
 def _main(request: Path) -> None:
     """Do a job as one of the processes that its environment tells of; the first speaks for all."""
+    from maskbench.stages.groups import end_with_parent
     from maskbench.training.processes import Processes
 
+    end_with_parent()
     processes = Processes.from_environment()
     job = Job.from_json(request.read_text(encoding="utf-8"))
     run_job(job, (lambda line: print(line, flush=True)) if processes.first else _silent, processes=processes)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _FAREWELL = 60.0
 #: Seconds that a machine's processes are given to end by themselves once the first has gone on.
 _GRACE = 10.0
+#: Seconds after which a machine that gives no sign of life is given up.
+_SILENCE = 60.0
 #: Seconds that the others wait for the first machine to come.
 _ANSWER = 600.0
 _END = "end"
@@ -44,10 +46,19 @@ class Meeting:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.count = engine, 0
+        self._signs: dict[int, tuple[int, float]] = {}
         host, _, port = engine.meeting.rpartition(":")
         self.place = Place(engine.devices, engine.nodes, engine.node, host)
         self.store = _store(host, int(port), engine.node == 0)
+        self._agree(f"--devices {engine.devices} --num-nodes {engine.nodes}")
         self.store.set(f"joined/{engine.node}", "")
+
+    def _agree(self, machines: str) -> None:
+        """Every machine must count processes as the first does, or they would wait for some that never come."""
+        if self.engine.node == 0:
+            self.store.set("machines", machines)
+        elif (said := self.store.get("machines").decode()) != machines:
+            raise RunError(f"{machines}: the first machine was started with {said}; say the same on all")
 
     def tell(self, message: str) -> None:
         """Leave the next message."""
@@ -55,13 +66,19 @@ class Meeting:
         self.count += 1
 
     def waits(self) -> bool:
-        """Whether the next message is there.
+        """Whether the next message is there; asking is this machine's sign of life.
 
         Raises:
             RunError: the first machine has gone.
         """
-        try:
+        with self._answering():
+            self.store.add(f"alive/{self.engine.node}", 1)
             return bool(self.store.check([str(self.count)]))
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
         except RuntimeError as error:
             raise RunError(
                 f"--num-nodes: {self.engine.meeting} answers no more; the first machine has ended"
@@ -74,6 +91,30 @@ class Meeting:
         message = self.store.get(str(self.count)).decode()
         self.count += 1
         return message
+
+    def fail(self, reason: str) -> None:
+        """Tell the first machine that this one cannot do what the last message asks for.
+
+        Raises:
+            RunError: the first machine has gone.
+        """
+        with self._answering():
+            self.store.set(f"failed/{self.count - 1}", f"machine {self.engine.node + 1}: {reason}")
+
+    def failure(self) -> str:
+        """Why the others cannot do what the last message asks for: one says so, or has fallen silent; or empty."""
+        key = f"failed/{self.count - 1}"
+        if self.store.check([key]):
+            return self.store.get(key).decode()
+        silent = [node + 1 for node in range(1, self.engine.nodes) if self._silence(node) > _SILENCE]
+        return f"machine {silent[0]} answers no more" if silent else ""
+
+    def _silence(self, node: int) -> float:
+        """Seconds since a machine's last sign of life."""
+        now, sign = time.monotonic(), self.store.add(f"alive/{node}", 0)
+        if self._signs.get(node, (-1, now))[0] != sign:
+            self._signs[node] = sign, now
+        return now - self._signs[node][1]
 
     def gather(self, notify: Notify) -> None:
         """Wait until all machines are there."""
@@ -134,16 +175,29 @@ def follow(engine: Engine, notify: Notify) -> None:
     while (message := joined.hear()) != _END:
         work = json.loads(message)
         notify(f"{work['job']}: started")
-        group = _start(joined, Path(work["request"]), int(work["port"]))
-        gone = None
+        if reason := _take_part(joined, Path(work["request"]), int(work["port"])):
+            joined.fail(reason)
+        notify(f"{work['job']}: " + (f"ended ({reason})" if reason else "finished"))
+    joined.store.set(f"left/{engine.node}/{joined.count}", "")
+
+
+def _take_part(joined: Meeting, request: Path, port: int) -> str:
+    """Train as the first machine asks; the reason why it failed, or empty."""
+    try:
+        group = _start(joined, request, port)
+    except OSError as error:  # its log: the folder is not there
+        return str(error)
+    gone = None
+    try:
         while (code := group.poll()) is None:
             time.sleep(POLL)
             if joined.waits():  # the first machine has given this one up
                 gone = gone or time.monotonic()
                 if time.monotonic() - gone > _GRACE:
                     group.kill()
-        notify(f"{work['job']}: " + (f"ended ({group.reason()})" if code else "finished"))
-    joined.store.set(f"left/{engine.node}/{joined.count}", "")
+    finally:
+        group.kill()
+    return group.reason() if code else ""
 
 
 def run_across(jobs: Sequence[Job], engine: Engine, notify: Notify, bar: Bar | None = None) -> Failures:
@@ -181,6 +235,7 @@ def _run(joined: Meeting, job: Job, notify: Notify, epochs: Epochs) -> str:
     joined.tell(json.dumps({"job": str(job), "request": str(request.resolve()), "port": port}))
     group = _start(joined, request, port)
     notify(f"{job}: started")
+    failed = None
     try:
         while True:
             code = group.poll()
@@ -188,7 +243,11 @@ def _run(joined: Meeting, job: Job, notify: Notify, epochs: Epochs) -> str:
                 notify(line)
                 epochs.hear(job, line)
             if code is not None:
-                return group.reason() if code else ""
+                return "; ".join(filter(None, (group.reason(), joined.failure()))) if code else ""
+            if reason := joined.failure():  # processes here may wait long for one that never comes
+                failed = failed or time.monotonic()
+                if time.monotonic() - failed > _GRACE:
+                    return reason
             time.sleep(POLL)
     finally:
         group.kill()

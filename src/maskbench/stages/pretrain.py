@@ -20,7 +20,7 @@ from maskbench.data.image_store import ImageStore, StoredImages, native_side, st
 from maskbench.data.labelled import LabelledImages, read_labelled
 from maskbench.rundir import RunError, cache_folder, command_line, differences, locked, versions
 from maskbench.stages.context import check_devices
-from maskbench.stages.groups import POLL, Group, Log, Place, environment_of, epoch_of, free_port
+from maskbench.stages.groups import POLL, Group, Log, Place, end_with_parent, environment_of, epoch_of, free_port
 from maskbench.storage import read_json, sha256_file, write_json
 from maskbench.training.fit_pretraining import FITTED, PretrainInputs, fit_backbone
 
@@ -255,6 +255,7 @@ def _main(request: dict[str, Any]) -> None:
     """Train as one of the processes that the environment tells of; the first speaks for all."""
     from maskbench.training.processes import Processes
 
+    end_with_parent()
     processes, recipe = Processes.from_environment(), PretrainConfig.model_validate(request["recipe"])
     inputs = gather(Path(request["data"]), recipe).inputs
 
