@@ -28,18 +28,26 @@ class Step:
         size: side of the faces, px.
         config: protocol.
         wrap: for instance `torch.compile`.
+        classes: K.
     """
 
-    def __init__(self, execution: Execution, size: int, config: TrainConfig, wrap: Wrap = lambda model: model) -> None:
+    def __init__(
+        self,
+        execution: Execution,
+        size: int,
+        config: TrainConfig,
+        wrap: Wrap = lambda model: model,
+        classes: int = CLASSES,
+    ) -> None:
         self.execution, self.config, self.batch = execution, config, config.batch_size
-        self.model, _ = build_model("torchvision", CLASSES, seed=0, loaded=None)
+        self.model, _ = build_model("torchvision", classes, seed=0, loaded=None)
         execution.place(self.model).train()
         self.forward = wrap(self.model)
-        self.criterion = build_loss(config, torch.full((CLASSES,), 100)).to(execution.device)
+        self.criterion = build_loss(config, torch.full((classes,), 100)).to(execution.device)
         self.optimiser, self.schedule = build_optimiser(self.model, config, 1000)
         pixels = torch.randn(self.batch, 3, size, size, generator=torch.Generator().manual_seed(0))
         self.images = execution.arrange(pixels.to(execution.device))
-        self.targets = (torch.arange(self.batch) % CLASSES).to(execution.device)
+        self.targets = (torch.arange(self.batch) % classes).to(execution.device)
 
     def learn(self) -> Tensor:
         """Logits; leaves the gradients of their loss."""

@@ -1,9 +1,9 @@
-"""What benchmarks count, against counts by hand."""
+"""What benchmarks count and work out, against counts by hand."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+import importlib
+import math
 from types import ModuleType
 
 import pytest
@@ -11,16 +11,18 @@ import torch
 from torch import nn
 
 from maskbench.cli_bench import folder_of_benchmarks
+from maskbench.config import make_config
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of the benchmarks, which are scripts and no package."""
+    monkeypatch.syspath_prepend(folder_of_benchmarks())
+    return importlib.import_module(name)
 
 
 @pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module that counts; benchmarks are scripts, no package."""
-    monkeypatch.syspath_prepend(folder_of_benchmarks())
-    import counting
-
-    yield counting
-    sys.modules.pop("counting")
+def counting(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return script("counting", monkeypatch)
 
 
 def layers() -> nn.Sequential:
@@ -115,3 +117,47 @@ def test_bounds(counting: ModuleType) -> None:
     assert (found.arithmetic, found.bytes, found.floor) == (5, (40 + 60) / 10 + 300 / 100, 7 + 40 / 10 + 100 / 100)
     assert found.tighter() == "bytes"
     assert counting.bounds(20_000, traffic, rates, alone=7).tighter() == "operations"
+
+
+def test_when_compiling_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiling = script("compiling", monkeypatch)
+    assert compiling.pays_after(30.0, eager=0.5, compiled=0.25) == 120  # 30 s, a quarter of a second at a time
+    assert compiling.pays_after(30.0, eager=0.5, compiled=0.5) == math.inf
+    assert compiling.pays_after(30.0, eager=0.5, compiled=0.75) == math.inf
+    assert compiling.saved(30.0, eager=0.5, compiled=0.25, calls=120) == 0
+    assert compiling.saved(30.0, eager=0.5, compiled=0.25, calls=200) == 20
+    assert compiling.saved(30.0, eager=0.5, compiled=0.75, calls=40) == -40
+    (two,) = compiling.differences([torch.tensor([3.0, 6.0])], [torch.tensor([0.0, 2.0])])
+    assert two == 2.5  # (3, 4) has length 5
+
+
+def test_what_is_measured_follows_from_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare, compiling = script("bare", monkeypatch), script("compiling", monkeypatch)
+    config = make_config("quick", {"train": {"batch_size": 4}, "evaluate": {"batch_size": 2}})
+    execution = compiling.execution_at("fp32", 32)
+    for build in (lambda: bare.Step(execution, 32, config.train), lambda: bare.Prediction(execution, 32, config)):
+        one, other = compiling.answer(build()), compiling.answer(build())
+        assert one[0].shape == (build().batch, bare.CLASSES)
+        assert compiling.differences(one, other) == [0.0] * len(one)
+
+
+def test_calls_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    clock = script("measuring", monkeypatch).Clock("cpu")
+    calls = {"a": (lambda: done.append("a"), 2), "b": (lambda: done.append("b"), 1)}
+    times = clock.alternate(calls, rounds=2)
+    assert "".join(done) == "ab" + 2 * "aab"  # the first round warms up
+    assert [len(found) for found in times.values()] == [2, 2]
+
+
+def test_imports_by_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = """import time: self [us] | cumulative | imported package
+import time:       100 |        100 |   numpy.core
+import time:      2000 |       2100 | numpy
+a warning
+import time:       300 |       2400 | maskbench.cli
+"""
+    startup = script("startup", monkeypatch)
+    found = startup.imported(log)
+    assert [module.name for module in found] == ["numpy.core", "numpy", "maskbench.cli"]
+    assert startup.by_package(found) == [("numpy", 0.0021, 2), ("maskbench", 0.0003, 1)]
