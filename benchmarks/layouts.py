@@ -11,14 +11,11 @@ import argparse
 import statistics
 
 import torch
-from torch import nn
 
+from bare import Step
 from maskbench.config import TrainConfig
 from maskbench.models.execution import Execution
-from maskbench.models.registry import build_model
-from maskbench.training.losses import build_loss
-from maskbench.training.optim import build_optimiser
-from training import seconds_per_call
+from measuring import Clock
 
 BATCH = 32
 VARIANTS = [(precision, layout) for precision in ("fp32", "bf16") for layout in ("contiguous", "channels_last")]
@@ -26,23 +23,9 @@ VARIANTS = [(precision, layout) for precision in ("fp32", "bf16") for layout in 
 
 def rate(execution: Execution, size: int, steps: int) -> float:
     """Faces per second of the bare step."""
-    config = TrainConfig()
-    model, _ = build_model("torchvision", 3, seed=0, loaded=None)
-    execution.place(model).train()
-    criterion = build_loss(config, torch.tensor([100, 100, 100]))
-    optimiser, _ = build_optimiser(model, config, 1000)
-    images = execution.arrange(torch.randn(BATCH, 3, size, size, device=execution.device))
-    targets = torch.randint(0, 3, (BATCH,), device=execution.device)
-
-    def step() -> None:
-        optimiser.zero_grad()
-        with execution.autocast():
-            logits = model(images)
-        criterion.to(execution.device)(logits, targets).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-
-    return BATCH / seconds_per_call(step, steps, 2)
+    step, clock = Step(execution, size, TrainConfig(batch_size=BATCH)), Clock(execution.device)
+    clock.seconds(step, 2)  # warms up
+    return BATCH / clock.seconds(step, steps)
 
 
 def main() -> None:

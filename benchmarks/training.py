@@ -25,6 +25,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
+from bare import Step
 from maskbench import schemas, study
 from maskbench.config import STUDY_ARMS, Config
 from maskbench.data.faces import make_canvases
@@ -35,7 +36,6 @@ from maskbench.stages.context import Context, face_crops
 from maskbench.training.fit import FitInputs, build_datamodule, preprocess_from
 from maskbench.training.losses import build_loss
 from maskbench.training.module import ArmModule
-from maskbench.training.optim import build_optimiser
 from maskbench.training.trainer import quiet_lightning
 
 NOTEBOOK_PX = 226
@@ -104,24 +104,9 @@ def loop_rate(config: Config, inputs: FitInputs, steps: int, skip: int = 3) -> f
 def bare_rate(config: Config, classes: int, steps: int, skip: int = 3) -> float:
     """Faces per second of the same optimiser step on random tensors."""
     execution = resolve_execution(config.train, config.faces.input_size)
-    model, _ = build_model(STUDY_ARMS[1].implementation, classes, seed=0, loaded=None)
-    execution.place(model).train()
-    criterion = build_loss(config.train, torch.full((classes,), 100)).to(execution.device)
-    optimiser, schedule = build_optimiser(model, config.train, 1000)
-    size, count = config.faces.input_size, config.train.batch_size
-    images = execution.arrange(torch.randn(count, 3, size, size, device=execution.device))
-    targets = torch.randint(0, classes, (count,), device=execution.device)
+    step = Step(execution, config.faces.input_size, config.train, classes=classes)
 
-    def step() -> None:
-        optimiser.zero_grad()
-        with execution.autocast():
-            logits = model(images)
-        criterion(logits, targets).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.train.gradient_clip)
-        optimiser.step()
-        schedule.step()
-
-    return count / seconds_per_call(step, steps, skip)
+    return step.batch / seconds_per_call(step, steps, skip)
 
 
 def notebook_rate(faces: list[tuple[torch.Tensor, int]], classes: int, steps: int, frozen: bool) -> float:

@@ -55,3 +55,7 @@ def test_data_stages_do_without_torch(tmp_path: Path) -> None:
     stages = [["audit", "sample", *SMOKE, *FEW, "-n", "a"], ["split", "-n", "a"]]
     eda = ("maskbench.data.crops", "maskbench.data.photographs", "maskbench.eda.compute", "maskbench.report.sections")
     loads_none_of(SLOW, stages, tmp_path, eda)
+
+
+def test_the_audit_begins_without_scipy(tmp_path: Path) -> None:
+    loads_none_of([*SLOW, "scipy", "sklearn", "matplotlib"], [], tmp_path, ("maskbench.api", "maskbench.audit.scan"))

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from maskbench.audit.checks import Finding, findings_table
 from maskbench.audit.duplicates import Fingerprints, find_duplicates, labels_of
@@ -300,9 +298,12 @@ def _groups(image_ids: Sequence[str], duplicates: pd.DataFrame) -> dict[str, int
         for a, b in zip(duplicates["image_id_a"], duplicates["image_id_b"], strict=True)
         if a in position and b in position
     ]
-    rows, columns = np.array(links, dtype=int).reshape(-1, 2).T
+    if not links:
+        return position
+    from scipy.sparse import coo_array  # a fifth of what the command imports, and few folders have duplicates
+    from scipy.sparse.csgraph import connected_components
+
+    rows, columns = np.array(links, dtype=int).T
     graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(len(image_ids), len(image_ids)))
-    if not image_ids:
-        return {}
     _, numbers = connected_components(graph, directed=False)
     return dict(zip(image_ids, (int(number) for number in numbers), strict=True))
