@@ -127,9 +127,9 @@ class Inspected:
 def inspect_pair(pair: Pair, reading: Reading) -> Inspected:
     """Read both files of a pair once; measure the photograph, check the annotation, cut the faces."""
     annotation: Annotation | AnnotationError | None = None
-    if pair.annotation is not None:
+    if (path := pair.annotation) is not None:
         try:
-            annotation = read_annotation(pair.annotation)
+            annotation = read_annotation(path)
         except AnnotationError as error:
             annotation = error
     image, pixels = _read_photograph(pair.image, reading.config.max_pixels)

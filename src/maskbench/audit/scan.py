@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +123,13 @@ class _Rows:
     def __init__(self, schema: pa.DataFrameSchema) -> None:
         self.schema = schema
         self._columns = list(schema.columns)
+        self._values = itemgetter(*self._columns)
         self._rows: list[tuple[Any, ...]] = []
         self._parts: list[pd.DataFrame] = []
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Keep the next row."""
-        self._rows.append(tuple(row[name] for name in self._columns))
+        self._rows.append(self._values(row))
         if len(self._rows) == _ROWS_AT_ONCE:
             self._condense()
 
@@ -276,14 +278,16 @@ def _study_findings(
     """What no study can do without."""
     if not photographs:
         return [Finding("no_images", "", "no photograph with a readable annotation")]
-    names = list(classes) or sorted(set(faces["label"]))
+    # As objects at once: a loop over a column makes them one by one.
+    labels, image_ids = faces["label"].to_numpy(dtype=object), faces["image_id"].to_numpy(dtype=object)
+    names = list(classes) or sorted(set(labels))
     findings = []
     if len(names) < 2:
         found = f"one class only: {names[0]}" if names else "no usable face"
         findings.append(Finding("few_classes", "", found))
-    groups = _groups(sorted(set(faces["image_id"])), duplicates)
+    groups = _groups(sorted(set(image_ids)), duplicates)
     for name in names:
-        of_class = {str(image_id) for image_id in faces.loc[faces["label"] == name, "image_id"]}
+        of_class = set(image_ids[labels == name])
         count = len({groups[image_id] for image_id in of_class})
         if count < MIN_GROUPS_PER_CLASS:
             merged = "" if count == len(of_class) else f" ({len(of_class)} photographs, duplicates counted once)"
