@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.fft import dct
 
 from maskbench.data.light import laplacian_variance, saturation_mean
 
 #: Side of the thumbnail that confirms candidates for near-duplicates, px.
 THUMBNAIL_SIDE = 16
-#: What `imagehash.phash` takes the cosine transform of, px.
-_HASHED_SIZE = (32, 32)
-#: Of 853 real photographs' hashes this leaves 757 as they are and changes 2 bits of the others.
+#: Sides of what is hashed, px, and of the hash, bits.
+_HASHED_SIDE, _HASH_SIDE = 32, 8
 _REDUCING_GAP = 2.0
+_LEVELS = np.arange(256, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -70,25 +70,29 @@ def measure(rgb: Image.Image, pixels: NDArray[np.uint8] | None = None) -> Qualit
 
 
 def perceptual_hash(luma: Image.Image) -> str:
-    """The DCT hash of a photograph: `imagehash.phash` of the photograph at 32 × 32 px.
+    """The DCT hash: which of the 8 × 8 lowest frequencies of a photograph at 32 × 32 px exceed their median.
 
-    `imagehash.phash` reduces by Pillow's Lanczos filter. So does this, but from plain means of blocks, of the largest
-    whole size that leaves `_REDUCING_GAP` times as many pixels as are wanted: filtering every pixel takes four times
-    as long. Photographs of less than twice that size have no blocks, and exactly the hash of `imagehash.phash`.
+    As `imagehash.phash` has it, which reduces by Pillow's Lanczos filter. So does this, but from plain means of blocks,
+    of the largest whole size that leaves `_REDUCING_GAP` times as many pixels as are wanted: filtering every pixel
+    takes four times as long. Photographs of less than twice 32 px have no blocks, and exactly the hash of
+    `imagehash.phash`; of the study's 853 others, 757 have it and 96 one that differs in 2 bits.
 
     Args:
         luma: mode `L`.
 
     Returns:
-        64 bits as 16 hexadecimal digits.
+        64 bits as 16 hexadecimal digits, line by line.
 
     Source:
         Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", sec. 3.2.1; reduction in
         two steps: Pillow's documentation of `Image.resize`, `reducing_gap`.
     """
-    small = luma.resize(_HASHED_SIZE, Image.Resampling.LANCZOS, reducing_gap=_REDUCING_GAP)
-    # str() of the hash would join 64 texts.
-    return np.packbits(imagehash.phash(small).hash).tobytes().hex()
+    small = luma.resize((_HASHED_SIDE, _HASHED_SIDE), Image.Resampling.LANCZOS, reducing_gap=_REDUCING_GAP)
+    columns = dct(np.asarray(small, dtype=np.float64), axis=0)[:_HASH_SIDE]
+    lowest = dct(columns, axis=1)[:, :_HASH_SIDE]
+    ordered = np.sort(lowest, axis=None)  # np.median takes as long as all the rest
+    median = (ordered[ordered.size // 2 - 1] + ordered[ordered.size // 2]) / 2
+    return np.packbits(lowest > median).tobytes().hex()
 
 
 def box_thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -119,6 +123,6 @@ def box_thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _mean_and_deviation(histogram: list[int]) -> tuple[float, float]:
     """Exact mean and standard deviation from a histogram of 256 grey levels."""
     counts = np.array(histogram, dtype=np.float64)
-    levels = np.arange(256, dtype=np.float64)
-    mean = float(counts @ levels / counts.sum())
-    return mean, float(np.sqrt(counts @ (levels - mean) ** 2 / counts.sum()))
+    pixels = counts.sum()
+    mean = float(counts @ _LEVELS / pixels)
+    return mean, float(np.sqrt(counts @ (_LEVELS - mean) ** 2 / pixels))

@@ -63,8 +63,8 @@ def saturation_mean(pixels: NDArray[np.uint8]) -> float:
     most, least = np.maximum(flat[:-2], flat[1:-1]), np.minimum(flat[:-2], flat[1:-1])
     np.maximum(most, flat[2:], out=most)
     np.minimum(least, flat[2:], out=least)
-    highest = most[::3].copy()
-    chroma = (highest - least[::3]).astype(np.float32)
+    highest, lowest = most[::3].copy(), least[::3].copy()
+    chroma = (highest - lowest).astype(np.float32)
     highest += highest == 0  # black: 0 of 1
     chroma /= highest.astype(np.float32)
     return 255.0 * float(chroma.mean())
