@@ -9,7 +9,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFilter
 from scipy.ndimage import laplace
 
-from maskbench.audit.quality import box_thumbnail, measure, perceptual_hash
+from maskbench.audit.quality import block_sums, dct_hash, hashed_luma, measure, thumbnail_of
+from maskbench.data import light
 from maskbench.data.light import laplacian_variance, saturation_mean
 
 PHOTOS = hnp.arrays(
@@ -63,7 +64,14 @@ def test_measures_equal_the_plain_way_to_the_last_bit(pixels):
     assert laplacian_variance(pixels[..., 0]) == int((plain**2).sum()) / luma.size
     most, least = pixels.max(axis=2).ravel(), pixels.min(axis=2).ravel()
     per_pixel = (most - least).astype(np.float32) / np.maximum(most, 1).astype(np.float32)
-    assert saturation_mean(pixels) == 255.0 * float(per_pixel.mean())
+    assert saturation_mean(pixels) == 255.0 * float(per_pixel.sum()) / luma.size
+
+
+def test_saturation_is_the_same_block_by_block(monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 41, 3), dtype=np.uint8)
+    whole = saturation_mean(pixels)
+    monkeypatch.setattr(light, "_BLOCK", 100)  # the last block is smaller
+    assert saturation_mean(pixels) == pytest.approx(whole, rel=1e-6)
 
 
 @pytest.mark.parametrize("side", [8, 101])  # fewer and more pixels than are summed in 32 bits
@@ -77,7 +85,7 @@ def test_thumbnails_are_pillows_but_for_one_grey_level(size):
     pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
     for content in (pixels, np.full_like(pixels, 255)):  # the largest sums, too
         theirs = Image.fromarray(content).resize((16, 16), Image.Resampling.BOX, reducing_gap=1.0)
-        assert np.abs(box_thumbnail(content).astype(int) - np.asarray(theirs)).max() <= 1
+        assert np.abs(thumbnail_of(block_sums(content), size).astype(int) - np.asarray(theirs)).max() <= 1
 
 
 def test_the_hash_of_blocks_is_nearly_that_of_all_pixels():
@@ -85,7 +93,7 @@ def test_the_hash_of_blocks_is_nearly_that_of_all_pixels():
     for size in [(400, 267), (301, 400), (1000, 40), (127, 127), (40, 60)]:
         noise = Image.fromarray(rng.integers(0, 256, (9, 11), dtype=np.uint8))
         luma = noise.resize(size, Image.Resampling.BICUBIC)
-        bits = (int(perceptual_hash(luma), 16) ^ int(str(imagehash.phash(luma)), 16)).bit_count()
+        bits = (int(dct_hash(hashed_luma(luma)), 16) ^ int(str(imagehash.phash(luma)), 16)).bit_count()
         assert bits <= 2 and (bits == 0 or max(size) >= 128)
 
 

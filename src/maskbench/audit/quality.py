@@ -45,49 +45,101 @@ class Quality:
     solid: bool
 
 
-def measure(rgb: Image.Image, pixels: NDArray[np.uint8] | None = None) -> Quality:
-    """Measure a photograph.
+@dataclass(frozen=True)
+class Reduced:
+    """What is left of a photograph when its pixels have been gone through: little, and all that measures need.
+
+    Attributes:
+        size: width and height, px.
+        histogram: photograph's pixels of each of 256 levels of luma.
+        small: luma at 32 × 32 px, mode `L`; see `hashed_luma`.
+        blocks: see `block_sums`.
+        saturation: see `Quality`, like the others.
+        sharpness: likewise.
+        pixels_sha256: likewise.
+        solid: likewise.
+    """
+
+    size: tuple[int, int]
+    histogram: list[int]
+    small: Image.Image
+    blocks: NDArray[np.uint32]
+    saturation: float
+    sharpness: float
+    pixels_sha256: str
+    solid: bool
+
+    def quality(self) -> Quality:
+        """All measures."""
+        brightness, contrast = _mean_and_deviation(self.histogram)
+        return Quality(
+            brightness=brightness,
+            contrast=contrast,
+            saturation=self.saturation,
+            sharpness=self.sharpness,
+            phash=dct_hash(self.small),
+            pixels_sha256=self.pixels_sha256,
+            thumbnail=thumbnail_of(self.blocks, self.size),
+            solid=self.solid,
+        )
+
+
+def measure(rgb: Image.Image) -> Quality:
+    """Measure a photograph of mode `RGB`."""
+    return reduce_pixels(rgb, np.asarray(rgb)).quality()
+
+
+def reduce_pixels(rgb: Image.Image, pixels: NDArray[np.uint8]) -> Reduced:
+    """Go through a photograph's pixels.
 
     Args:
         rgb: mode `RGB`.
-        pixels: the same as an array (H, W, 3), where the caller has it.
+        pixels: the same as an array (H, W, 3).
     """
-    pixels = np.asarray(rgb) if pixels is None else pixels
     luma = rgb.convert("L")
-    brightness, contrast = _mean_and_deviation(luma.histogram())
     digest = hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode())
     digest.update(pixels.data)
-    return Quality(
-        brightness=brightness,
-        contrast=contrast,
+    return Reduced(
+        size=rgb.size,
+        histogram=luma.histogram(),
+        small=hashed_luma(luma),
+        blocks=block_sums(pixels),
         saturation=saturation_mean(pixels),
         sharpness=laplacian_variance(np.asarray(luma)),
-        phash=perceptual_hash(luma),
         pixels_sha256=digest.hexdigest(),
-        thumbnail=box_thumbnail(pixels),
         solid=rgb.getcolors(maxcolors=1) is not None,
     )
 
 
-def perceptual_hash(luma: Image.Image) -> str:
-    """The DCT hash: which of the 8 × 8 lowest frequencies of a photograph at 32 × 32 px exceed their median.
+def hashed_luma(luma: Image.Image) -> Image.Image:
+    """Luma at 32 × 32 px, of which the perceptual hash is made.
 
-    As `imagehash.phash` has it, which reduces by Pillow's Lanczos filter. So does this, but from plain means of blocks,
-    of the largest whole size that leaves `_REDUCING_GAP` times as many pixels as are wanted: filtering every pixel
-    takes four times as long. Photographs of less than twice 32 px have no blocks, and exactly the hash of
-    `imagehash.phash`; of the study's 853 others, 757 have it and 96 one that differs in 2 bits.
+    `imagehash.phash` reduces by Pillow's Lanczos filter. So does this, but from plain means of blocks, of the largest
+    whole size that leaves `_REDUCING_GAP` times as many pixels as are wanted: filtering every pixel takes four times
+    as long. Photographs of less than twice 32 px have no blocks, and exactly the hash of `imagehash.phash`; of the
+    study's 853 photographs, 757 have it, and 96 one that differs in 2 bits.
 
     Args:
         luma: mode `L`.
+
+    Source:
+        Reduction in two steps: Pillow's documentation of `Image.resize`, `reducing_gap`.
+    """
+    return luma.resize((_HASHED_SIDE, _HASHED_SIDE), Image.Resampling.LANCZOS, reducing_gap=_REDUCING_GAP)
+
+
+def dct_hash(small: Image.Image) -> str:
+    """Which of a picture's 8 × 8 lowest frequencies exceed their median: that of `imagehash.phash`.
+
+    Args:
+        small: 32 × 32 px, mode `L`.
 
     Returns:
         64 bits as 16 hexadecimal digits, line by line.
 
     Source:
-        Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", sec. 3.2.1; reduction in
-        two steps: Pillow's documentation of `Image.resize`, `reducing_gap`.
+        Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", sec. 3.2.1.
     """
-    small = luma.resize((_HASHED_SIDE, _HASHED_SIDE), Image.Resampling.LANCZOS, reducing_gap=_REDUCING_GAP)
     columns = dct(np.asarray(small, dtype=np.float64), axis=0)[:_HASH_SIDE]
     lowest = dct(columns, axis=1)[:, :_HASH_SIDE]
     ordered = np.sort(lowest, axis=None)  # np.median takes as long as all the rest
@@ -95,29 +147,47 @@ def perceptual_hash(luma: Image.Image) -> str:
     return np.packbits(lowest > median).tobytes().hex()
 
 
-def box_thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A photograph at `THUMBNAIL_SIDE`² px: means of blocks, put together by Pillow's box filter.
+def block_sums(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Sums of blocks of whole pixels, at least `THUMBNAIL_SIDE` and less than twice as many along each larger side.
 
     Args:
         pixels: (H, W, 3) uint8, RGB.
 
     Returns:
-        (16, 16, 3) uint8, that of `resize(…, BOX, reducing_gap=1.0)` but for one grey level, in half its time.
+        (rows, columns, 3); blocks at the right and lower ends may be smaller.
     """
     height, width = pixels.shape[:2]
-    tall, wide = max(1, height // THUMBNAIL_SIDE), max(1, width // THUMBNAIL_SIDE)
-    lines = pixels.reshape(height, 3 * width)
-    whole = height // tall * tall
+    wide, tall = _block(width), _block(height)
+    lines, whole = pixels.reshape(height, 3 * width), height // tall * tall
     narrow = np.uint16 if tall * 255 < 1 << 16 else np.uint32  # much faster, where it holds the sums
     sums = lines[:whole].reshape(-1, tall, 3 * width).sum(axis=1, dtype=narrow)
     if whole < height:
         sums = np.concatenate([sums, lines[whole:].sum(axis=0, dtype=narrow, keepdims=True)])
+    return np.add.reduceat(sums.reshape(-1, width, 3), np.arange(0, width, wide), axis=1, dtype=np.uint32)
+
+
+def thumbnail_of(blocks: NDArray[np.uint32], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A photograph at `THUMBNAIL_SIDE`² px: means of blocks, put together by Pillow's box filter.
+
+    Args:
+        blocks: `block_sums`.
+        size: width and height of the photograph.
+
+    Returns:
+        (16, 16, 3) uint8, but for one grey level that of `resize(…, BOX, reducing_gap=1.0)`, which takes twice as long.
+    """
+    width, height = size
+    wide, tall = _block(width), _block(height)
     left, top = np.arange(0, width, wide), np.arange(0, height, tall)
-    blocks = np.add.reduceat(sums.reshape(-1, width, 3), left, axis=1, dtype=np.uint32)
-    counts = np.minimum(tall, height - top)[:, None, None] * np.minimum(wide, width - left)[:, None]
+    columns, lines = np.minimum(wide, width - left), np.minimum(tall, height - top)
+    counts = lines[:, None, None] * columns[:, None]
     means = ((blocks + counts // 2) // counts).astype(np.uint8)
     box = (0, 0, width / wide, height / tall)
     return np.array(Image.fromarray(means).resize((THUMBNAIL_SIDE,) * 2, Image.Resampling.BOX, box=box))
+
+
+def _block(side: int) -> int:
+    return max(1, side // THUMBNAIL_SIDE)
 
 
 def _mean_and_deviation(histogram: list[int]) -> tuple[float, float]:
