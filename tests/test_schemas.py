@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pandas as pd
+import pandera.pandas as pa
 import pytest
 
 from maskbench import schemas
@@ -33,6 +34,24 @@ def test_what_does_not_fit_is_not_written(tmp_path: Path, change: dict, message:
     with pytest.raises(schemas.TableError, match=f"table confusion.*{message}"):
         schemas.write_table(tmp_path / "confusion.parquet", small().assign(**change), schemas.CONFUSION)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pd.Series(["x", 1], dtype=object), "dtype.*1"),
+        (pd.Series([1, 2]), "dtype.*1"),
+        (pd.Series(["x", None], dtype="str"), "not_nullable"),
+        (pd.Categorical(["x", "y"]), "category"),
+    ],
+)
+def test_what_is_not_text_is_refused_as_pandera_does(column: pd.Series, message: str) -> None:
+    plain = pa.DataFrameSchema({"text": pa.Column(str)})
+    for schema in (plain, pa.DataFrameSchema({"text": schemas.columns.TEXT})):
+        with pytest.raises(schemas.TableError, match=message):
+            schemas.validate(pd.DataFrame({"text": column}), schema)
+        for text in (pd.Series(["x", "y"]), pd.Series(["x", "y"], dtype=object)):
+            schemas.validate(pd.DataFrame({"text": text}), schema)
 
 
 def test_missing_tables_say_so(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ def test_results_come_in_the_order_of_the_items_whoever_is_faster() -> None:
     assert list(in_order(abs, [], 2)) == []
 
 
-def test_only_a_few_items_are_begun_before_their_turn() -> None:
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_only_a_few_items_are_begun_before_their_turn(ahead: int) -> None:
     taken = 0
 
     def items():
@@ -22,10 +23,10 @@ def test_only_a_few_items_are_begun_before_their_turn() -> None:
             taken += 1
             yield index
 
-    results = in_order(lambda index: index, items(), 2)
+    results = in_order(lambda index: index, items(), 2, ahead=ahead)
     for done in range(20):
         next(results)
-        assert taken <= done + 10
+        assert taken <= done + 2 + 2 * ahead
     results.close()  # the rest is not begun
     assert taken < 40
 

@@ -30,7 +30,7 @@ MANIFEST = "manifest.json"
 EARLIER = "earlier.json"
 #: Packages whose versions decide what a run computes.
 PACKAGES = ("maskbench", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn",
-            "pandas", "pillow", "imagehash", "matplotlib")  # fmt: skip
+            "pandas", "pillow", "matplotlib")  # fmt: skip
 
 
 class RunError(ValueError):

@@ -37,7 +37,9 @@ def in_steps(progress: Progress | None, steps: Mapping[str, Callable[[], Result]
     return found
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, *, ahead: int = 4
+) -> Iterator[Result]:
     """Results of `work` on each item, by threads, in the items' order.
 
     Only a few items per thread are begun before their turn: memory does not grow with their number.
@@ -46,6 +48,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int
         work: what the threads do; an error is raised here, in its turn.
         items: as many as there are.
         workers: threads, ≥ 1.
+        ahead: items per thread that are begun, or done, before their turn, ≥ 1.
 
     Example:
         >>> list(in_order(abs, [-1, 2, -3], workers=2))
@@ -56,7 +59,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > 4 * workers:
+                if len(waiting) > ahead * workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -57,7 +57,7 @@ def read_at_most(path: Path, limit: int) -> bytes:
     Raises:
         OSError: it cannot be read.
     """
-    with Path(path).open("rb") as file:
+    with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         content = file.read(min(size, limit) + 1)  # memory for what there is: asking for `limit` would reserve that
         if size < len(content) <= limit:  # it grew, or its size is not known beforehand

@@ -9,7 +9,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFilter
 from scipy.ndimage import laplace
 
-from maskbench.audit.quality import measure
+from maskbench.audit.quality import block_sums, dct_hash, hashed_luma, measure, thumbnail_of
+from maskbench.data import light
 from maskbench.data.light import laplacian_variance, saturation_mean
 
 PHOTOS = hnp.arrays(
@@ -62,14 +63,38 @@ def test_measures_equal_the_plain_way_to_the_last_bit(pixels):
     plain = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:] - 4 * luma
     assert laplacian_variance(pixels[..., 0]) == int((plain**2).sum()) / luma.size
     most, least = pixels.max(axis=2).ravel(), pixels.min(axis=2).ravel()
-    reciprocals = np.array([0.0] + [1 / n for n in range(1, 256)]).astype(np.float32)
-    per_pixel = (most - least).astype(np.float32) * reciprocals[most]
-    assert saturation_mean(Image.fromarray(pixels)) == 255.0 * float(per_pixel.mean())
+    per_pixel = (most - least).astype(np.float32) / np.maximum(most, 1).astype(np.float32)
+    assert saturation_mean(pixels) == 255.0 * float(per_pixel.sum()) / luma.size
 
 
-def test_the_extreme_laplacian_does_not_overflow():
-    board = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)
+def test_saturation_is_the_same_block_by_block(monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 41, 3), dtype=np.uint8)
+    whole = saturation_mean(pixels)
+    monkeypatch.setattr(light, "_BLOCK", 100)  # the last block is smaller
+    assert saturation_mean(pixels) == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.parametrize("side", [8, 101])  # fewer and more pixels than are summed in 32 bits
+def test_the_extreme_laplacian_does_not_overflow(side):
+    board = (np.indices((side, side)).sum(axis=0) % 2 * 255).astype(np.uint8)
     assert laplacian_variance(board) == pytest.approx(laplace(board.astype(float), mode="nearest").var())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 40), (16, 16), (31, 33), (400, 267), (301, 400), (20, 4200)])
+def test_thumbnails_are_pillows_but_for_one_grey_level(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    for content in (pixels, np.full_like(pixels, 255)):  # the largest sums, too
+        theirs = Image.fromarray(content).resize((16, 16), Image.Resampling.BOX, reducing_gap=1.0)
+        assert np.abs(thumbnail_of(block_sums(content), size).astype(int) - np.asarray(theirs)).max() <= 1
+
+
+def test_the_hash_of_blocks_is_nearly_that_of_all_pixels():
+    rng = np.random.default_rng(0)
+    for size in [(400, 267), (301, 400), (1000, 40), (127, 127), (40, 60)]:
+        noise = Image.fromarray(rng.integers(0, 256, (9, 11), dtype=np.uint8))
+        luma = noise.resize(size, Image.Resampling.BICUBIC)
+        bits = (int(dct_hash(hashed_luma(luma)), 16) ^ int(str(imagehash.phash(luma)), 16)).bit_count()
+        assert bits <= 2 and (bits == 0 or max(size) >= 128)
 
 
 def test_blur_lowers_sharpness():
@@ -82,7 +107,7 @@ def test_blur_lowers_sharpness():
 def test_saturation_is_close_to_pillows():
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8))
     theirs = np.asarray(image.convert("HSV"))[..., 1].mean()
-    assert 0 <= saturation_mean(image) - theirs < 1
+    assert 0 <= saturation_mean(np.asarray(image)) - theirs < 1
 
 
 def test_pixel_hash_depends_on_shape():

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from maskbench.audit import scan
 from maskbench.audit.scan import scan_dataset
 from maskbench.audit.summary import summarise, summary_text, terminal_summary, write_audit
 from maskbench.config import AuditConfig
@@ -40,11 +41,19 @@ def test_a_sound_dataset(dataset):
     assert result.duplicates.empty
 
 
-def test_the_result_does_not_depend_on_the_number_of_workers(dataset):
+def test_the_result_does_not_depend_on_the_number_of_workers_or_of_pairs_at_once(dataset, monkeypatch):
     dataset.add("copy", picture(100), face("b"))
-    one, four = dataset.scan(workers=1), dataset.scan(workers=4)
-    for name in ("images", "faces", "findings", "duplicates"):
-        pd.testing.assert_frame_equal(getattr(one, name), getattr(four, name))
+    dataset.add("broken", b"no picture", face("b"))
+    dataset.image("alone.png", picture(101))
+    told = []
+    one = dataset.scan(workers=1, progress=lambda *done: told.append(done))
+    assert told == [(done, 9) for done in range(1, 10)]
+    others = [dataset.scan(workers=4)]
+    monkeypatch.setattr(scan, "_PAIRS_AT_ONCE", 2)
+    others.append(dataset.scan(workers=3))
+    for other in others:
+        for name in ("images", "faces", "findings", "duplicates"):
+            pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
 
 
 def test_size_in_the_annotation(dataset):

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from maskbench.eda import spatial
-from maskbench.eda.spatial import covered_cells, heatmaps, image_coverage, overlapping, total_coverage
+from maskbench.eda.spatial import covered_cells, heatmaps, image_coverage, overlaps, relative_boxes, total_coverage
 from maskbench.schemas import HEATMAPS, IMAGE_COVERAGE, validate
 from tests.conftest import faces_table
 
@@ -91,5 +91,17 @@ def test_the_sum_over_photographs_equals_one_photograph_after_the_other(
         assert total_coverage(boxes, groups, cells) == pytest.approx(plain, abs=1e-12)
     # Boxes that touch share no area.
     touching = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1], [0.4, 0, 0.6, 1]])
-    assert overlapping(touching, np.array([0, 0, 1])).tolist() == [False] * 3
-    assert overlapping(touching, np.array([0, 1, 0])).tolist() == [True, False, True]
+    assert overlaps(touching, np.array([0, 0, 1])).tolist() == []
+    assert overlaps(touching, np.array([0, 1, 0])).tolist() == [[0, 2]]
+
+
+@pytest.mark.parametrize("side", [0.05, 0.3, 0.9])
+def test_the_union_of_each_photograph_equals_cutting_up_all_its_boxes(side: float) -> None:
+    rng = np.random.default_rng(4)
+    left = rng.uniform(0, 50, (80, 2))  # alone, in twos and in heaps
+    boxes = np.concatenate([left, left + rng.uniform(0, 50 * side, (80, 2))], axis=1)
+    faces = faces_at(boxes.tolist(), ["a"] * 80, [f"p{index % 30:02}" for index in range(80)])
+    found = image_coverage(pd.DataFrame({"image_id": [f"p{index:02}" for index in range(31)]}), faces)
+    relative, groups = relative_boxes(faces), np.arange(80) % 30
+    plain = [covered_cells(relative[groups == group], 1)[0, 0] for group in range(31)]
+    assert found["coverage"].to_numpy() == pytest.approx(np.array(plain), abs=1e-12)

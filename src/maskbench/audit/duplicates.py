@@ -7,7 +7,7 @@ Solid pictures are like each other without being copies and are never paired.
 
 Source:
     Perceptual hash: Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions",
-    sec. 3.2.1 (the DCT hash), as implemented in `imagehash.phash`.
+    sec. 3.2.1 (the DCT hash); see `quality.perceptual_hash`.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Pair:
     @property
     def image(self) -> Path:
         """The photograph's path."""
-        return self.root / IMAGES_FOLDER / self.image_name
+        return self.root.joinpath(IMAGES_FOLDER, self.image_name)
 
     @property
     def file(self) -> str:
@@ -49,7 +49,7 @@ class Pair:
     @property
     def annotation(self) -> Path | None:
         """The annotation's path."""
-        return None if self.annotation_name is None else self.root / ANNOTATIONS_FOLDER / self.annotation_name
+        return None if self.annotation_name is None else self.root.joinpath(ANNOTATIONS_FOLDER, self.annotation_name)
 
     @property
     def annotation_file(self) -> str:

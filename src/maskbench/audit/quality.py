@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.fft import dct
 
 from maskbench.data.light import laplacian_variance, saturation_mean
 
 #: Side of the thumbnail that confirms candidates for near-duplicates, px.
 THUMBNAIL_SIDE = 16
+#: Sides of what is hashed, px, and of the hash, bits.
+_HASHED_SIDE, _HASH_SIDE = 32, 8
+_REDUCING_GAP = 2.0
+_LEVELS = np.arange(256, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -41,35 +45,154 @@ class Quality:
     solid: bool
 
 
-def measure(rgb: Image.Image, pixels: NDArray[np.uint8] | None = None) -> Quality:
-    """Measure a photograph.
+@dataclass(frozen=True)
+class Reduced:
+    """What is left of a photograph when its pixels have been gone through: little, and all that measures need.
+
+    Attributes:
+        size: width and height, px.
+        histogram: photograph's pixels of each of 256 levels of luma.
+        small: luma at 32 × 32 px, mode `L`; see `hashed_luma`.
+        blocks: see `block_sums`.
+        saturation: see `Quality`, like the others.
+        sharpness: likewise.
+        pixels_sha256: likewise.
+        solid: likewise.
+    """
+
+    size: tuple[int, int]
+    histogram: list[int]
+    small: Image.Image
+    blocks: NDArray[np.uint32]
+    saturation: float
+    sharpness: float
+    pixels_sha256: str
+    solid: bool
+
+    def quality(self) -> Quality:
+        """All measures."""
+        brightness, contrast = _mean_and_deviation(self.histogram)
+        return Quality(
+            brightness=brightness,
+            contrast=contrast,
+            saturation=self.saturation,
+            sharpness=self.sharpness,
+            phash=dct_hash(self.small),
+            pixels_sha256=self.pixels_sha256,
+            thumbnail=thumbnail_of(self.blocks, self.size),
+            solid=self.solid,
+        )
+
+
+def measure(rgb: Image.Image) -> Quality:
+    """Measure a photograph of mode `RGB`."""
+    return reduce_pixels(rgb, np.asarray(rgb)).quality()
+
+
+def reduce_pixels(rgb: Image.Image, pixels: NDArray[np.uint8]) -> Reduced:
+    """Go through a photograph's pixels.
 
     Args:
         rgb: mode `RGB`.
-        pixels: the same as an array (H, W, 3), where the caller has it.
+        pixels: the same as an array (H, W, 3).
     """
-    pixels = np.asarray(rgb) if pixels is None else pixels
     luma = rgb.convert("L")
-    brightness, contrast = _mean_and_deviation(luma.histogram())
-    side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     digest = hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode())
     digest.update(pixels.data)
-    return Quality(
-        brightness=brightness,
-        contrast=contrast,
-        saturation=saturation_mean(rgb),
+    return Reduced(
+        size=rgb.size,
+        histogram=luma.histogram(),
+        small=hashed_luma(luma),
+        blocks=block_sums(pixels),
+        saturation=saturation_mean(pixels),
         sharpness=laplacian_variance(np.asarray(luma)),
-        # Equals imagehash.phash(rgb), which converts to luma first, and str() of it, which joins 64 texts.
-        phash=np.packbits(imagehash.phash(luma).hash).tobytes().hex(),
         pixels_sha256=digest.hexdigest(),
-        thumbnail=np.array(rgb.resize(side, Image.Resampling.BOX, reducing_gap=1.0)),
         solid=rgb.getcolors(maxcolors=1) is not None,
     )
+
+
+def hashed_luma(luma: Image.Image) -> Image.Image:
+    """Luma at 32 × 32 px, of which the perceptual hash is made.
+
+    `imagehash.phash` reduces by Pillow's Lanczos filter. So does this, but from plain means of blocks, of the largest
+    whole size that leaves `_REDUCING_GAP` times as many pixels as are wanted: filtering every pixel takes four times
+    as long. Photographs of less than twice 32 px have no blocks, and exactly the hash of `imagehash.phash`; of the
+    study's 853 photographs, 757 have it, and 96 one that differs in 2 bits.
+
+    Args:
+        luma: mode `L`.
+
+    Source:
+        Reduction in two steps: Pillow's documentation of `Image.resize`, `reducing_gap`.
+    """
+    return luma.resize((_HASHED_SIDE, _HASHED_SIDE), Image.Resampling.LANCZOS, reducing_gap=_REDUCING_GAP)
+
+
+def dct_hash(small: Image.Image) -> str:
+    """Which of a picture's 8 × 8 lowest frequencies exceed their median: that of `imagehash.phash`.
+
+    Args:
+        small: 32 × 32 px, mode `L`.
+
+    Returns:
+        64 bits as 16 hexadecimal digits, line by line.
+
+    Source:
+        Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", sec. 3.2.1.
+    """
+    columns = dct(np.asarray(small, dtype=np.float64), axis=0)[:_HASH_SIDE]
+    lowest = dct(columns, axis=1)[:, :_HASH_SIDE]
+    ordered = np.sort(lowest, axis=None)  # np.median takes as long as all the rest
+    median = (ordered[ordered.size // 2 - 1] + ordered[ordered.size // 2]) / 2
+    return np.packbits(lowest > median).tobytes().hex()
+
+
+def block_sums(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Sums of blocks of whole pixels, at least `THUMBNAIL_SIDE` and less than twice as many along each larger side.
+
+    Args:
+        pixels: (H, W, 3) uint8, RGB.
+
+    Returns:
+        (rows, columns, 3); blocks at the right and lower ends may be smaller.
+    """
+    height, width = pixels.shape[:2]
+    wide, tall = _block(width), _block(height)
+    lines, whole = pixels.reshape(height, 3 * width), height // tall * tall
+    narrow = np.uint16 if tall * 255 < 1 << 16 else np.uint32  # much faster, where it holds the sums
+    sums = lines[:whole].reshape(-1, tall, 3 * width).sum(axis=1, dtype=narrow)
+    if whole < height:
+        sums = np.concatenate([sums, lines[whole:].sum(axis=0, dtype=narrow, keepdims=True)])
+    return np.add.reduceat(sums.reshape(-1, width, 3), np.arange(0, width, wide), axis=1, dtype=np.uint32)
+
+
+def thumbnail_of(blocks: NDArray[np.uint32], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A photograph at `THUMBNAIL_SIDE`² px: means of blocks, put together by Pillow's box filter.
+
+    Args:
+        blocks: `block_sums`.
+        size: width and height of the photograph.
+
+    Returns:
+        (16, 16, 3) uint8, but for one grey level that of `resize(…, BOX, reducing_gap=1.0)`, which takes twice as long.
+    """
+    width, height = size
+    wide, tall = _block(width), _block(height)
+    left, top = np.arange(0, width, wide), np.arange(0, height, tall)
+    columns, lines = np.minimum(wide, width - left), np.minimum(tall, height - top)
+    counts = lines[:, None, None] * columns[:, None]
+    means = ((blocks + counts // 2) // counts).astype(np.uint8)
+    box = (0, 0, width / wide, height / tall)
+    return np.array(Image.fromarray(means).resize((THUMBNAIL_SIDE,) * 2, Image.Resampling.BOX, box=box))
+
+
+def _block(side: int) -> int:
+    return max(1, side // THUMBNAIL_SIDE)
 
 
 def _mean_and_deviation(histogram: list[int]) -> tuple[float, float]:
     """Exact mean and standard deviation from a histogram of 256 grey levels."""
     counts = np.array(histogram, dtype=np.float64)
-    levels = np.arange(256, dtype=np.float64)
-    mean = float(counts @ levels / counts.sum())
-    return mean, float(np.sqrt(counts @ (levels - mean) ** 2 / counts.sum()))
+    pixels = counts.sum()
+    mean = float(counts @ _LEVELS / pixels)
+    return mean, float(np.sqrt(counts @ (_LEVELS - mean) ** 2 / pixels))

@@ -153,8 +153,8 @@ def pixel_properties(crops: FaceCrops, faces: pd.DataFrame, *, workers: int = 2)
     thumbnails = face_thumbnails(crops, faces, workers=workers)
 
     def measure(index: int) -> dict[str, Any]:
-        face = Image.fromarray(_under(crops.crop(index), boxes[index]))
-        luma = np.asarray(face.convert("L"), dtype=np.float64)
+        face = _under(crops.crop(index), boxes[index])
+        luma = np.asarray(Image.fromarray(face).convert("L"), dtype=np.float64)
         small = np.asarray(Image.fromarray(thumbnails[index]).convert("L"))
         spread = float(small.var())
         return {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,10 @@ _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no"
           "unspecified": False}  # fmt: skip
 # Python's float() also takes "1_000" and the digits of every script; an annotation that holds those is wrong.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+#: What `float()` takes exactly as it stands, and cannot be too large for.
+_DIGITS = 15
+# 18 digits: int() of a megabyte of digits is refused by Python with another exception.
+_WHOLE = re.compile(r"\d{1,18}(\.0{1,3})?", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _STRAY_KEPT = 5
 _SHOWN_CHARACTERS = 80
@@ -163,7 +167,8 @@ def parse_annotation(content: bytes, name: str) -> Annotation:
         except _FieldError as error:
             field = f"object {index}: {error.field}"
             problems.append(Problem(error.kind, field, f"{field} {error.message}", index, lost=True))
-    width, height, depth = (_size(root, field, problems) for field in ("width", "height", "depth"))
+    sizes = root.findall("size")
+    width, height, depth = (_size(sizes, field, problems) for field in ("width", "height", "depth"))
     return Annotation(
         filename=_text(root.find("filename")),
         width=width,
@@ -236,6 +241,8 @@ def _only(element: Element, field: str, kind: ProblemKind) -> Element | None:
 
 def _coordinate(bndbox: Element, field: str) -> float:
     child = _only(bndbox, field, "box")
+    if child is not None and (plain := child.text) and len(plain) <= _DIGITS and plain.isascii() and plain.isdigit():
+        return float(plain)  # nearly all of them
     where = f"bndbox/{field}"
     if child is None:
         raise _FieldError("box", where, "is missing")
@@ -251,7 +258,10 @@ def _coordinate(bndbox: Element, field: str) -> float:
 
 
 def _flag(element: Element, field: str, index: int, problems: list[Problem]) -> bool:
-    text = _text(element.find(field))
+    child = element.find(field)
+    if child is not None and child.text == "0":  # nearly all of them
+        return False
+    text = _text(child)
     value = _FLAGS.get(text.lower())
     if value is None:
         where = f"object {index}: {field}"
@@ -260,10 +270,10 @@ def _flag(element: Element, field: str, index: int, problems: list[Problem]) -> 
     return value
 
 
-def _size(root: Element, field: str, problems: list[Problem]) -> int | None:
-    text = _text(root.find(f"size/{field}"))
-    # 18 digits: int() of a megabyte of digits is refused by Python with another exception.
-    if re.fullmatch(r"\d{1,18}(\.0{1,3})?", text, re.ASCII) and int(text.partition(".")[0]) > 0:
+def _size(sizes: Sequence[Element], field: str, problems: list[Problem]) -> int | None:
+    """The first `field` among the children of `sizes`."""
+    text = _text(next((child for size in sizes if (child := size.find(field)) is not None), None))
+    if _WHOLE.fullmatch(text) and int(text.partition(".")[0]) > 0:
         return int(text.partition(".")[0])
     if field != "depth":
         said = f"is {_shown(text)!r}" if text else "is missing"

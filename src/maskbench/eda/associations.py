@@ -97,20 +97,48 @@ def kruskal_h(values: Floats, codes: Ints, groups: int, weights: NDArray[np.inte
         Kruskal & Wallis 1952, JASA 47:583-621, eq. 1.1 and 1.3.
     """
     order = np.argsort(values, kind="stable")
-    ordered, member, weights = values[order], codes[order], weights[:, order].astype(float)
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    ties = np.add.reduceat(weights, starts, axis=1)  # (R, U)
-    before = ties.cumsum(axis=1) - ties
-    midranks = np.repeat(before + (ties + 1) / 2, np.diff(np.r_[starts, len(ordered)]), axis=1)  # (R, N)
-    indicator = (member[:, None] == np.arange(groups)[None, :]).astype(float)  # (N, G)
-    sizes, sums = weights @ indicator, (weights * midranks) @ indicator  # (R, G)
-    n = weights.sum(axis=1)
-    squares = np.divide(sums**2, sizes, out=np.zeros_like(sums), where=sizes > 0).sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        raw = 12 / (n * (n + 1)) * squares - 3 * (n + 1)
-        # A product: a power of 3 takes ten times as long.
-        correction = 1 - (ties * ties * ties - ties).sum(axis=1) / (n**3 - n)
-        return np.where(correction > 0, np.maximum(raw, 0) / correction, np.nan)
+    return Ranking(values[order], codes[order], groups).kruskal_h(weights[:, order])
+
+
+class Ranking:
+    """What ranks of weighted faces need to know: which faces tie, and which are in each group.
+
+    Args:
+        values: (N,) in rising order, N ≥ 1.
+        codes: (N,) group of each value, 0…groups - 1.
+        groups: number of groups.
+    """
+
+    def __init__(self, values: Floats, codes: Ints, groups: int) -> None:
+        self._last = np.flatnonzero(np.r_[values[1:] != values[:-1], True])  # (U,) of each tie
+        tie = np.repeat(np.arange(len(self._last)), np.diff(self._last, prepend=-1))  # (N,)
+        # All ranks sum to n (n + 1) / 2: those of the largest group are what the others leave.
+        self._rest = int(np.bincount(codes, minlength=groups).argmax())
+        others = ((group, np.flatnonzero(codes == group)) for group in range(groups) if group != self._rest)
+        self._members = [(group, faces, tie[faces]) for group, faces in others]
+        self._groups = groups
+
+    def kruskal_h(self, weights: NDArray[np.integer]) -> Floats:
+        """See `kruskal_h`; weights (R, N) in the order of the values. All sums are of whole numbers, so exact."""
+        narrow = weights.itemsize == 1 and weights.shape[1] < 1 << 22  # twice the ranks fit into 32 bits
+        reached = weights.cumsum(axis=1, dtype=np.int32 if narrow else np.int64)[:, self._last]  # (R, U)
+        ties = np.diff(reached, axis=1, prepend=0)
+        doubled = 2 * reached - ties + 1  # twice the midrank
+        n = reached[:, -1].astype(float)
+        sizes, sums = np.zeros((len(n), self._groups)), np.zeros((len(n), self._groups))
+        for group, faces, tie in self._members:
+            counted = weights[:, faces].astype(float)
+            sizes[:, group] = counted.sum(axis=1)
+            sums[:, group] = np.einsum("rn,rn->r", counted, doubled[:, tie].astype(float)) / 2
+        sizes[:, self._rest] = n - sizes.sum(axis=1)
+        sums[:, self._rest] = n * (n + 1) / 2 - sums.sum(axis=1)
+        squares = np.divide(sums**2, sizes, out=np.zeros_like(sums), where=sizes > 0).sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            raw = 12 / (n * (n + 1)) * squares - 3 * (n + 1)
+            tied = ties.astype(float)
+            # A product: a power of 3 takes ten times as long.
+            correction = 1 - (tied * tied * tied - tied).sum(axis=1) / (n**3 - n)
+            return np.where(correction > 0, np.maximum(raw, 0) / correction, np.nan)
 
 
 def holm(p_values: Floats) -> Floats:
@@ -195,18 +223,21 @@ def _kruskal_row(
     present = [name for name in classes if (labels == name).any()]
     codes, n, k = pd.Index(present).get_indexer(pd.Index(labels)), len(values), len(present)
     positions = resamples.positions(boxes["image_id"][finite])
+    order = np.argsort(values, kind="stable")
+    values, codes, positions = values[order], codes[order], positions[order]
     reason, statistic = "", np.nan
     if k < 2 or n <= k:
         reason = f"{n} faces of {k} class(es)"
     else:
-        statistic = float(kruskal_h(values, codes, k, np.ones((1, n), dtype=np.int64))[0])
+        ranking = Ranking(values, codes, k)
+        statistic = float(ranking.kruskal_h(np.ones((1, n), dtype=np.int64))[0])
         reason = "" if np.isfinite(statistic) else "all values are equal"
     interval = Interval(np.nan, np.nan, reason)
     if not reason:
         drawn = np.full(resamples.count, np.nan)
         for rows, weights in resamples.blocks(positions):
             sizes = weights.sum(axis=1, dtype=np.int64)
-            h = kruskal_h(values, codes, k, weights)
+            h = ranking.kruskal_h(weights)
             drawn[rows] = np.divide(h, sizes - 1, out=np.full(len(h), np.nan), where=sizes > 1)
         root = effect_interval(
             resamples, np.sqrt(statistic / (n - 1)), np.sqrt(np.clip(drawn, 0, 1)), len(np.unique(positions))

@@ -66,35 +66,59 @@ def covered_strips(low: Floats, high: Floats, cells: int) -> Floats:
     return np.asarray(np.clip(reach * cells, 0, 1))
 
 
-def overlapping(boxes: Floats, groups: Ints) -> NDArray[np.bool_]:
-    """Whether a box shares area with another of its group.
+def overlaps(boxes: Floats, groups: Ints) -> Ints:
+    """Pairs of boxes of a group that share area.
 
     Args:
         boxes: (N, 4) `xmin ymin xmax ymax`.
         groups: (N,) whole numbers.
 
     Returns:
-        (N,); a group's boxes are compared among themselves only.
+        (M, 2) rows of `boxes`, each pair once; a group's boxes are compared among themselves only.
     """
     order = np.argsort(groups, kind="stable")
     ordered, member = boxes[order], groups[order]
-    found = np.zeros(len(boxes), dtype=bool)
-    sizes = np.bincount(groups) if len(groups) else np.zeros(1, dtype=np.int64)
-    for apart in range(1, int(sizes.max())):  # each box with the one so many places after it
-        pairs = np.flatnonzero(member[apart:] == member[:-apart])
-        a, b = ordered[pairs], ordered[pairs + apart]
-        meet = (np.minimum(a[:, 2:], b[:, 2:]) > np.maximum(a[:, :2], b[:, :2])).all(axis=1)
-        found[pairs[meet]] = found[pairs[meet] + apart] = True
-    back = np.empty_like(found)
-    back[order] = found
-    return back
+    found = [np.empty((0, 2), dtype=np.int64)]
+    largest = int(np.bincount(groups).max()) if len(groups) else 0
+    for apart in range(1, largest):  # each box with the one so many places after it
+        first = np.flatnonzero(member[apart:] == member[:-apart])
+        a, b = ordered[first], ordered[first + apart]
+        first = first[(np.minimum(a[:, 2:], b[:, 2:]) > np.maximum(a[:, :2], b[:, :2])).all(axis=1)]
+        found.append(order[np.stack([first, first + apart], axis=1)])
+    return np.concatenate(found)
+
+
+def twos_and_heaps(pairs: Ints, count: int) -> tuple[Ints, NDArray[np.bool_]]:
+    """Overlapping boxes by what their union takes.
+
+    Two boxes that overlap each other and no third cover the sum of their areas less that of their intersection, which
+    is a box itself. Boxes in larger heaps have to be cut up together.
+
+    Args:
+        pairs: (M, 2), `overlaps` of `count` boxes.
+        count: N.
+
+    Returns:
+        Pairs that are such twos, (T, 2); which boxes are in larger heaps, (N,).
+    """
+    partners = np.bincount(pairs.ravel(), minlength=count)
+    twos = pairs[(partners[pairs] == 1).all(axis=1)]
+    heaped = partners > 0
+    heaped[twos] = False
+    return twos, heaped
+
+
+def intersections(boxes: Floats, pairs: Ints) -> Floats:
+    """What the boxes of each pair (M, 2) share: (M, 4)."""
+    a, b = boxes[pairs[:, 0]], boxes[pairs[:, 1]]
+    return np.concatenate([np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])], axis=1)
 
 
 def total_coverage(boxes: Floats, groups: Ints, cells: int) -> Floats:
     """Sum over groups of the share of each cell that lies inside at least one box of the group.
 
-    Boxes that share no area with others add up, and their areas are products: one matrix product does for all of them.
-    Only photographs with overlapping boxes are taken apart.
+    Boxes that share no area with others add up, and their areas are products: one matrix product does for all of them,
+    and another for the intersections of twos. Only larger heaps of overlapping boxes are taken apart.
 
     Args:
         boxes: (N, 4) shares of the photograph's width and height.
@@ -105,15 +129,20 @@ def total_coverage(boxes: Floats, groups: Ints, cells: int) -> Floats:
         (cells, cells): the sum of `covered_cells` of every group, but for rounding.
     """
     boxes = np.clip(boxes, 0, 1)
-    shared = np.isin(groups, groups[overlapping(boxes, groups)])
-    alone = boxes[~shared]
+    twos, heaped = twos_and_heaps(overlaps(boxes, groups), len(boxes))
+    total = _sum_of_cells(boxes[~heaped], cells) - _sum_of_cells(intersections(boxes, twos), cells)
+    for rows in _members(groups, np.flatnonzero(heaped)):
+        total += covered_cells(boxes[rows], cells)
+    return total
+
+
+def _sum_of_cells(boxes: Floats, cells: int) -> Floats:
+    """Sum over boxes of the share of each cell inside it, (cells, cells)."""
     total = np.zeros((cells, cells))
-    for start in range(0, len(alone), _BOXES_AT_ONCE):
-        some = alone[start : start + _BOXES_AT_ONCE]
+    for start in range(0, len(boxes), _BOXES_AT_ONCE):
+        some = boxes[start : start + _BOXES_AT_ONCE]
         down, across = (covered_strips(some[:, axis], some[:, axis + 2], cells) for axis in (1, 0))
         total += down.T @ across
-    for rows in _members(groups, np.flatnonzero(shared)):
-        total += covered_cells(boxes[rows], cells)
     return total
 
 
@@ -142,11 +171,13 @@ def image_coverage(images: pd.DataFrame, faces: pd.DataFrame) -> pd.DataFrame:
     boxes, ids = np.clip(relative_boxes(faces), 0, 1), images["image_id"]
     position = pd.Index(ids).get_indexer(pd.Index(faces["image_id"]))
     boxes, position = boxes[position >= 0], position[position >= 0]
-    areas = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
+    areas = _areas(boxes)
     sums = np.bincount(position, areas, minlength=len(ids)).astype(np.float64)  # of no box: whole numbers
+    twos, heaped = twos_and_heaps(overlaps(boxes, position), len(boxes))
     union = sums.copy()
-    for rows in _members(position, np.flatnonzero(np.isin(position, position[overlapping(boxes, position)]))):
-        union[position[rows[0]]] = covered_cells(boxes[rows], 1)[0, 0]
+    np.subtract.at(union, position[twos[:, 0]], _areas(intersections(boxes, twos)))
+    for rows in _members(position, np.flatnonzero(heaped)):
+        union[position[rows[0]]] += covered_cells(boxes[rows], 1)[0, 0] - areas[rows].sum()
     return pd.DataFrame(
         {
             "image_id": ids,
@@ -155,6 +186,10 @@ def image_coverage(images: pd.DataFrame, faces: pd.DataFrame) -> pd.DataFrame:
             "share_sum": sums,
         }
     ).reset_index(drop=True)
+
+
+def _areas(boxes: Floats) -> Floats:
+    return np.asarray(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1))
 
 
 def heatmaps(faces: pd.DataFrame, classes: Sequence[str], cells: int) -> pd.DataFrame:

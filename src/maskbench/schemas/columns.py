@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
 import pandera.pandas as pa
+from pandera.dtypes import immutable
+from pandera.engines.pandas_engine import STRING
+
+
+@immutable(init=True)
+class Text(STRING):
+    """Text, as `str` is for a column, with one answer for a column that holds nothing else.
+
+    To an answer for each value pandera composes a message about those that are none, also where there are none: half
+    the time that checking a column of text takes.
+    """
+
+    def check(self, pandera_dtype: Any, data_container: Any = None) -> bool | Iterable[bool]:
+        """Whether a column (or each of its values) is text."""
+        found: bool | Iterable[bool] = super().check(pandera_dtype, data_container)
+        return True if isinstance(found, np.ndarray) and found.all() else found
+
 
 SPLITS = ("train", "val", "test")
 SEVERITIES = ("error", "warning", "info")
 
-TEXT = pa.Column(str)
+TEXT = pa.Column(Text())
 #: What a row tests and assumes, for the report; not in tables that were written before it was kept.
-STATED = {"null_hypothesis": pa.Column(str, required=False), "assumptions": pa.Column(str, required=False)}
-KEY = pa.Column(str, pa.Check.str_length(min_value=1))
+STATED = {"null_hypothesis": pa.Column(Text(), required=False), "assumptions": pa.Column(Text(), required=False)}
+KEY = pa.Column(Text(), pa.Check.str_length(min_value=1))
 SHARE = pa.Column(float, pa.Check.in_range(0, 1), nullable=True)
 FLAG = pa.Column(bool)
 COUNT = pa.Column(int, pa.Check.ge(0))
 POSITIVE = pa.Column(int, pa.Check.ge(1))
 REAL = pa.Column(float, nullable=True)
 NONNEGATIVE = pa.Column(float, pa.Check.ge(0), nullable=True)
-SPLIT_NAME = pa.Column(str, pa.Check.isin(SPLITS))
+SPLIT_NAME = pa.Column(Text(), pa.Check.isin(SPLITS))
 RUN = {"arm": KEY, "seed": COUNT}
 
 
