@@ -128,7 +128,7 @@ class _Read:
 
     header: Header
     sha256: str
-    bytes: int
+    length: int
     transparent_share: float
     orientation: int
     reduced: Reduced
@@ -140,7 +140,7 @@ class _Read:
     def facts(self) -> ImageFacts:
         """With its measures."""
         return ImageFacts(
-            self.header, self.sha256, self.bytes, self.transparent_share, self.orientation, self.reduced.quality()
+            self.header, self.sha256, self.length, self.transparent_share, self.orientation, self.reduced.quality()
         )
 
 
@@ -186,7 +186,7 @@ def _read_photograph(
     pixels, header = np.asarray(photograph.rgb), photograph.header
     faces: list[Face] = []
     findings: list[Finding] = []
-    tally, kept = LabelTally(), ()
+    tally, kept = LabelTally(), tuple[bytes, ...]()
     if isinstance(annotation, Annotation):
         faces, findings = usable_faces(
             annotation, (header.width, header.height), pair.annotation_file, reading.rules, tally,
@@ -197,7 +197,7 @@ def _read_photograph(
     return _Read(
         header=header,
         sha256=digest,
-        bytes=length,
+        length=length,
         transparent_share=photograph.transparent_share,
         orientation=photograph.orientation,
         reduced=reduce_pixels(photograph.rgb, pixels),

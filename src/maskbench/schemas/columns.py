@@ -25,20 +25,22 @@ class Text(STRING):
         return True if isinstance(found, np.ndarray) and found.all() else found
 
 
+#: The type of such a column.
+IS_TEXT: Any = Text()  # type: ignore[call-arg]  # pandera's decorator makes the initialiser
 SPLITS = ("train", "val", "test")
 SEVERITIES = ("error", "warning", "info")
 
-TEXT = pa.Column(Text())
+TEXT = pa.Column(IS_TEXT)
 #: What a row tests and assumes, for the report; not in tables that were written before it was kept.
-STATED = {"null_hypothesis": pa.Column(Text(), required=False), "assumptions": pa.Column(Text(), required=False)}
-KEY = pa.Column(Text(), pa.Check.str_length(min_value=1))
+STATED = {"null_hypothesis": pa.Column(IS_TEXT, required=False), "assumptions": pa.Column(IS_TEXT, required=False)}
+KEY = pa.Column(IS_TEXT, pa.Check.str_length(min_value=1))
 SHARE = pa.Column(float, pa.Check.in_range(0, 1), nullable=True)
 FLAG = pa.Column(bool)
 COUNT = pa.Column(int, pa.Check.ge(0))
 POSITIVE = pa.Column(int, pa.Check.ge(1))
 REAL = pa.Column(float, nullable=True)
 NONNEGATIVE = pa.Column(float, pa.Check.ge(0), nullable=True)
-SPLIT_NAME = pa.Column(Text(), pa.Check.isin(SPLITS))
+SPLIT_NAME = pa.Column(IS_TEXT, pa.Check.isin(SPLITS))
 RUN = {"arm": KEY, "seed": COUNT}
 
 
