@@ -155,12 +155,12 @@ def test_two_processes_see_what_one_sees_and_one_that_fails_is_told(
 ) -> None:
     monkeypatch.setenv("MASKBENCH_CACHE", str(tmp_path / "cache"))
     shapes, said = make_shapes(tmp_path / "shapes", train=6, val=2), list[str]()
-    chosen = recipe(sizes="24:1,32:1", train={"precision": "fp32"})
+    chosen = recipe(sizes="24:1", train={"precision": "fp32"})
     alone, two = (Wish(shapes, tmp_path / name / "w.safetensors", "1") for name in ("alone", "two"))
     one = run(alone, chosen)["training"]
     together = pretrain(two, chosen, notify=said.append, progress=lambda title: None, devices=2)["training"]
     assert (one["processes"], together["processes"]) == (1, 2)
-    assert [line.split(":")[0] for line in said if " epoch " in line] == [f"manual seed 0 epoch {n}/2" for n in (1, 2)]
+    assert [line.split(":")[0] for line in said if " epoch " in line] == ["manual seed 0 epoch 1/1"]
     assert one["batches_sha256"] == together["batches_sha256"]  # the same images in the same order
     first, second = (pd.read_parquet(wish.folder / "steps.parquet") for wish in (alone, two))
     # Of the first step nothing but rounding; later ones of a network with kinks drift.

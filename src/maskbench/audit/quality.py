@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.fft import dct
 
 from maskbench.data.light import laplacian_variance, saturation_mean
 
@@ -140,6 +139,8 @@ def dct_hash(small: Image.Image) -> str:
     Source:
         Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", sec. 3.2.1.
     """
+    from scipy.fft import dct  # when the first photograph is measured: no command that fails before waits for it
+
     columns = dct(np.asarray(small, dtype=np.float64), axis=0)[:_HASH_SIDE]
     lowest = dct(columns, axis=1)[:, :_HASH_SIDE]
     ordered = np.sort(lowest, axis=None)  # np.median takes as long as all the rest
