@@ -286,6 +286,10 @@ def _text(element: Element | None) -> str:
 
 
 def _stray_text(root: Element) -> tuple[str, ...]:
+    texts = [element.text for element in root.iter() if len(element)]  # text of a leaf is its value
+    texts += [element.tail for element in root.iter()]
+    if not "".join(filter(None, texts)).strip():  # in nearly all files
+        return ()
     return tuple(piece for piece, _ in zip(_stray_pieces(root), range(_STRAY_KEPT), strict=False))
 
 

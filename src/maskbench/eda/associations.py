@@ -97,7 +97,7 @@ def kruskal_h(values: Floats, codes: Ints, groups: int, weights: NDArray[np.inte
         Kruskal & Wallis 1952, JASA 47:583-621, eq. 1.1 and 1.3.
     """
     order = np.argsort(values, kind="stable")
-    return Ranking(values[order], codes[order], groups).kruskal_h(weights[:, order])
+    return Ranking(values[order], codes[order], groups).kruskal_h(weights[:, order])[0]
 
 
 class Ranking:
@@ -118,27 +118,32 @@ class Ranking:
         self._members = [(group, faces, tie[faces]) for group, faces in others]
         self._groups = groups
 
-    def kruskal_h(self, weights: NDArray[np.integer]) -> Floats:
-        """See `kruskal_h`; weights (R, N) in the order of the values. All sums are of whole numbers, so exact."""
+    def kruskal_h(self, weights: NDArray[np.integer]) -> tuple[Floats, Floats]:
+        """H, as `kruskal_h` says, and the number of faces counted, (R,) each, for weights in the order of the values.
+
+        All sums are of whole numbers, so exact.
+        """
         narrow = weights.itemsize == 1 and weights.shape[1] < 1 << 22  # twice the ranks fit into 32 bits
-        reached = weights.cumsum(axis=1, dtype=np.int32 if narrow else np.int64)[:, self._last]  # (R, U)
-        ties = np.diff(reached, axis=1, prepend=0)
-        doubled = 2 * reached - ties + 1  # twice the midrank
+        reached = weights.cumsum(axis=1, dtype=np.int32 if narrow else np.int64)
+        reached = np.take(reached, self._last, axis=1)  # (R, U)
+        ties = reached.copy()
+        ties[:, 1:] -= reached[:, :-1]
         n = reached[:, -1].astype(float)
         sizes, sums = np.zeros((len(n), self._groups)), np.zeros((len(n), self._groups))
         for group, faces, tie in self._members:
-            counted = weights[:, faces].astype(float)
+            counted = np.take(weights, faces, axis=1).astype(float)
+            doubled = 2 * np.take(reached, tie, axis=1) - np.take(ties, tie, axis=1) + 1  # twice the midrank
             sizes[:, group] = counted.sum(axis=1)
-            sums[:, group] = np.einsum("rn,rn->r", counted, doubled[:, tie].astype(float)) / 2
+            sums[:, group] = np.einsum("rn,rn->r", counted, doubled.astype(float)) / 2
         sizes[:, self._rest] = n - sizes.sum(axis=1)
         sums[:, self._rest] = n * (n + 1) / 2 - sums.sum(axis=1)
         squares = np.divide(sums**2, sizes, out=np.zeros_like(sums), where=sizes > 0).sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             raw = 12 / (n * (n + 1)) * squares - 3 * (n + 1)
             tied = ties.astype(float)
-            # A product: a power of 3 takes ten times as long.
-            correction = 1 - (tied * tied * tied - tied).sum(axis=1) / (n**3 - n)
-            return np.where(correction > 0, np.maximum(raw, 0) / correction, np.nan)
+            # Products: a power of 3 takes ten times as long.
+            correction = 1 - (np.einsum("ru,ru->r", tied * tied, tied) - n) / (n**3 - n)
+            return np.where(correction > 0, np.maximum(raw, 0) / correction, np.nan), n
 
 
 def holm(p_values: Floats) -> Floats:
@@ -230,14 +235,13 @@ def _kruskal_row(
         reason = f"{n} faces of {k} class(es)"
     else:
         ranking = Ranking(values, codes, k)
-        statistic = float(ranking.kruskal_h(np.ones((1, n), dtype=np.int64))[0])
+        statistic = float(ranking.kruskal_h(np.ones((1, n), dtype=np.int64))[0][0])
         reason = "" if np.isfinite(statistic) else "all values are equal"
     interval = Interval(np.nan, np.nan, reason)
     if not reason:
         drawn = np.full(resamples.count, np.nan)
         for rows, weights in resamples.blocks(positions):
-            sizes = weights.sum(axis=1, dtype=np.int64)
-            h = ranking.kruskal_h(weights)
+            h, sizes = ranking.kruskal_h(weights)
             drawn[rows] = np.divide(h, sizes - 1, out=np.full(len(h), np.nan), where=sizes > 1)
         root = effect_interval(
             resamples, np.sqrt(statistic / (n - 1)), np.sqrt(np.clip(drawn, 0, 1)), len(np.unique(positions))

@@ -129,8 +129,13 @@ def total_coverage(boxes: Floats, groups: Ints, cells: int) -> Floats:
         (cells, cells): the sum of `covered_cells` of every group, but for rounding.
     """
     boxes = np.clip(boxes, 0, 1)
-    twos, heaped = twos_and_heaps(overlaps(boxes, groups), len(boxes))
-    total = _sum_of_cells(boxes[~heaped], cells) - _sum_of_cells(intersections(boxes, twos), cells)
+    return _coverage(boxes, groups, overlaps(boxes, groups), np.ones(len(boxes), dtype=bool), cells)
+
+
+def _coverage(boxes: Floats, groups: Ints, pairs: Ints, chosen: NDArray[np.bool_], cells: int) -> Floats:
+    """`total_coverage` of the `chosen` (N,) of boxes inside their photographs, with the `overlaps` of all."""
+    twos, heaped = twos_and_heaps(pairs[chosen[pairs].all(axis=1)], len(boxes))
+    total = _sum_of_cells(boxes[chosen & ~heaped], cells) - _sum_of_cells(intersections(boxes, twos), cells)
     for rows in _members(groups, np.flatnonzero(heaped)):
         total += covered_cells(boxes[rows], cells)
     return total
@@ -207,13 +212,15 @@ def heatmaps(faces: pd.DataFrame, classes: Sequence[str], cells: int) -> pd.Data
     """
     boxes, labels = relative_boxes(faces), faces["label"].to_numpy()
     groups = pd.factorize(faces["image_id"])[0].astype(np.int64)
+    inside = np.clip(boxes, 0, 1)
+    pairs = overlaps(inside, groups)
     tables = []
     for name in ("", *classes):
         chosen = np.ones(len(faces), dtype=bool) if name == "" else np.asarray(labels == name)
         photographs = len(np.unique(groups[chosen]))
         if chosen.any():
             centres = _centres(boxes[chosen], cells)
-            coverage = np.clip(total_coverage(boxes[chosen], groups[chosen], cells) / photographs, 0, 1)
+            coverage = np.clip(_coverage(inside, groups, pairs, chosen, cells) / photographs, 0, 1)
         else:
             centres = coverage = np.full((cells, cells), np.nan)
         for quantity, values in (("centres", centres), ("coverage", coverage)):
