@@ -21,7 +21,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Seconds that issue 7 allows.
+#: Seconds that a start-up may take.
 BOUND = 1.0
 MASKBENCH = ["-c", "from maskbench.cli import main; main()"]
 IMPORT = [
