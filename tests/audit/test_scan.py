@@ -228,5 +228,5 @@ def test_the_real_dataset(real_dataset):
     for detail in beyond:  # xmax = width + 1, nothing else
         xmax, width = re.search(r"\[\S+ \S+ (\d+) \S+\] .* of (\d+) × ", detail).groups()
         assert int(xmax) == int(width) + 1
-    assert (result.duplicates["kind"] == "near").sum() == 14 and (result.duplicates["kind"] == "exact").sum() == 5
+    assert (result.duplicates["kind"] == "near").sum() == 15 and (result.duplicates["kind"] == "exact").sum() == 5
     assert sorted(result.faces["label"].unique()) == ["mask_weared_incorrect", "with_mask", "without_mask"]

@@ -39,10 +39,10 @@ class Batch:
         return self.rows if self.whole is None else self.whole[1]
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
-        """The same batch on `device`."""
+        """The same batch on `device`; the rows stay, for they are read on the CPU alone."""
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)
 
-        whole = None if self.whole is None else (move(self.whole[0]), move(self.whole[1]))
-        return Batch(move(self.canvases), move(self.targets), move(self.rows), self.share, whole)
+        whole = None if self.whole is None else (move(self.whole[0]), self.whole[1])
+        return Batch(move(self.canvases), move(self.targets), self.rows, self.share, whole)

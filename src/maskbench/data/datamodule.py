@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, Self
 
 import lightning as L
 import numpy as np
@@ -17,9 +17,26 @@ from maskbench.data.shares import WHOLE, Share
 from maskbench.schemas import SPLITS
 from maskbench.seeding import generator
 
+#: Of a GPU's free memory, what pixels may take: several trainings may share it.
+GPU_SHARE = 0.1
+
 
 class Canvases(Protocol):
     """What a batch is gathered from: a tensor, or what is indexed like one."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """What they take."""
+        ...
+
+    def to(self, device: torch.device, /) -> Self:
+        """The same on another device."""
+        ...
 
     def __getitem__(self, rows: Tensor, /) -> Tensor:
         """Canvases of int64 (B,) rows: uint8 (B, 3, C, C)."""
@@ -45,9 +62,13 @@ class FaceBatches(Dataset[Batch]):
     def __getitem__(self, positions: list[int]) -> Batch:
         rows = self.rows[torch.as_tensor(positions, dtype=torch.int64)]
         if self.share.world == 1:
-            return Batch(self.canvases[rows], self.targets[rows], rows)
+            return Batch(self._gather(rows), self.targets[rows], rows)
         own = rows[self.share.places]
-        return Batch(self.canvases[own], self.targets[own], own, self.share, (self.targets[rows], rows))
+        return Batch(self._gather(own), self.targets[own], own, self.share, (self.targets[rows], rows))
+
+    def _gather(self, rows: Tensor) -> Tensor:
+        # Told where the pixels are before it is indexed: indexing itself would make a GPU wait for the rows.
+        return self.canvases[rows.to(self.canvases.device, non_blocking=True)]
 
 
 class EpochBatchSampler(Sampler[list[int]]):
@@ -130,6 +151,12 @@ class FaceDataModule(L.LightningDataModule):
             told = torch.tensor([position[label] for label in training["label"]])
             self.training_targets = self.targets.clone().index_copy(0, rows, told)
             self.rows["train"] = rows
+
+    def setup(self, stage: str) -> None:
+        """Keep the pixels on the GPU that trains, where they fit: a batch is then gathered there."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if device.type == "cuda" and self.canvases.nbytes <= GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
+            self.canvases = self.canvases.to(device)
 
     def class_counts(self) -> Tensor:
         """Training faces per class, by the labels that are trained with: int64 (K,)."""

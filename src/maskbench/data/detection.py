@@ -47,14 +47,13 @@ class DetectionBatch:
     all_rows: Tensor
 
     def to(self, device: torch.device, non_blocking: bool = False) -> DetectionBatch:
-        """The same batch on `device`."""
+        """The same batch on `device`; the rows stay, for they are read on the CPU alone."""
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)
 
         return DetectionBatch(
-            move(self.images), tuple(map(move, self.boxes)), tuple(map(move, self.labels)), move(self.rows),
-            move(self.all_rows),
+            move(self.images), tuple(map(move, self.boxes)), tuple(map(move, self.labels)), self.rows, self.all_rows,
         )  # fmt: skip
 
 

@@ -57,6 +57,21 @@ class StoredImages:
         self.by_side = by_side
         self.side = min(by_side)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.by_side[self.side].device
+
+    @property
+    def nbytes(self) -> int:
+        """What they take at all sides."""
+        return sum(images.nbytes for images in self.by_side.values())
+
+    def to(self, device: torch.device) -> StoredImages:
+        """The images themselves, moved: whoever chooses the side goes on choosing it."""
+        self.by_side = {side: images.to(device) for side, images in self.by_side.items()}
+        return self
+
     def __getitem__(self, rows: Tensor) -> Tensor:
         return self.by_side[self.side][rows]
 

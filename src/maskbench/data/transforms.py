@@ -6,6 +6,7 @@ generator see the same pixels, on any device.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -18,6 +19,18 @@ from maskbench.data.shares import WHOLE, Share
 
 #: Rec. 601 luma, the grey of "contrast" and "saturation".
 LUMA = (0.299, 0.587, 0.114)
+
+
+@functools.lru_cache(maxsize=64)
+def channels(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """One number per RGB channel, (1, 3, 1, 1) float32; made once, since a GPU waits for what it is sent."""
+    with torch.inference_mode(False):  # whoever asks first may be predicting, whoever asks next may need gradients
+        return torch.tensor(values, device=device).view(1, 3, 1, 1)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A small tensor of the CPU's on `device`, without waiting for what the device does."""
+    return tensor.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -45,9 +58,7 @@ class Preprocess:
 
     def normalise(self, rgb: Tensor) -> Tensor:
         """(value - mean) / std per channel, of (B, 3, H, W) float in [0, 1]."""
-        mean = torch.tensor(self.mean, device=rgb.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=rgb.device).view(1, 3, 1, 1)
-        return (rgb - mean) / std
+        return (rgb - channels(self.mean, rgb.device)) / channels(self.std, rgb.device)
 
 
 @dataclass(frozen=True)
@@ -128,10 +139,8 @@ def augment(
     count, device, size = len(canvases), canvases.device, size or preprocess.input_size
     draws = Draws(generator, count if whole is None else whole, share)
     rgb = canvases.float() / 255
-    theta = affine_matrices(draws.whole, config, preprocess.shown(canvases.shape[-1]), generator)[share.places].to(
-        device
-    )
-    grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
+    theta = affine_matrices(draws.whole, config, preprocess.shown(canvases.shape[-1]), generator)[share.places]
+    grid = F.affine_grid(sent(theta, device), [count, 3, size, size], align_corners=False)
     rgb = F.grid_sample(rgb, grid, mode="bilinear", padding_mode="border", align_corners=False)  # (B, 3, S, S)
     rgb = _rescale(rgb, config, draws)
     rgb = _blur(rgb, config, draws)
@@ -173,7 +182,7 @@ def _rescale(rgb: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
     small = int(torch.randint(8, 33, (1,), generator=draws.generator))
     if not chosen.any() or small >= rgb.shape[-1]:
         return rgb
-    rows = chosen.nonzero().squeeze(1).to(rgb.device)
+    rows = sent(chosen.nonzero().squeeze(1), rgb.device)
     shrunk = F.interpolate(rgb[rows], size=(small, small), mode="bilinear", antialias=True, align_corners=False)
     back = F.interpolate(shrunk, size=rgb.shape[-2:], mode="bilinear", align_corners=False)
     return rgb.index_copy(0, rows, back)
@@ -187,8 +196,8 @@ def _blur(rgb: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
         return rgb
     offsets = torch.arange(-4, 5, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).to(rgb.device)
-    rows = chosen.nonzero().squeeze(1).to(rgb.device)
+    kernel = sent(kernel / kernel.sum(), rgb.device)
+    rows = sent(chosen.nonzero().squeeze(1), rgb.device)
     part = F.pad(rgb[rows], (4, 4, 4, 4), mode="replicate")
     part = F.conv2d(part, kernel.view(1, 1, 1, 9).expand(3, 1, 1, 9), groups=3)
     part = F.conv2d(part, kernel.view(1, 1, 9, 1).expand(3, 1, 9, 1), groups=3)
@@ -201,16 +210,12 @@ def _jitter_colour(rgb: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
     All three are linear in the pixels, so they are applied as one blend of image, grey and mean:
     the order brightness, contrast, saturation of torchvision's ColorJitter, without clamping between.
     """
-    factors = [
-        (1 + draws.uniform(-s, s)).to(rgb.device).view(-1, 1, 1, 1)
-        for s in (config.brightness, config.contrast, config.saturation)
-    ]
-    brightness, contrast, saturation = factors
-    luma = torch.tensor(LUMA, device=rgb.device).view(1, 3, 1, 1)
-    grey = (rgb * luma).sum(dim=1, keepdim=True)  # (B, 1, S, S)
+    drawn = torch.stack([1 + draws.uniform(-s, s) for s in (config.brightness, config.contrast, config.saturation)])
+    brightness, contrast, saturation = sent(drawn, rgb.device).view(3, -1, 1, 1, 1)
+    grey = (rgb * channels(LUMA, rgb.device)).sum(dim=1, keepdim=True)  # (B, 1, S, S)
     mean = grey.mean(dim=(2, 3), keepdim=True) * brightness  # (B, 1, 1, 1)
     slope = brightness * contrast
-    out = rgb * (slope * saturation) + grey * (slope * (1 - saturation)) + mean * (1 - contrast)
+    out: Tensor = rgb * (slope * saturation) + grey * (slope * (1 - saturation)) + mean * (1 - contrast)
     return out.clamp_(0, 1)
 
 
@@ -224,5 +229,5 @@ def _erase(rgb: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
     corner = draws.pairs(0, 1) * (1 - sides)
     line = (torch.arange(size) + 0.5) / size
     inside = (line >= corner[..., None]) & (line < (corner + sides)[..., None])  # (B, 2, S)
-    mask = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None].to(rgb.device)  # (B, 1, S, S)
-    return torch.where(mask, rgb.mean(dim=(2, 3), keepdim=True), rgb)
+    mask = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]  # (B, 1, S, S)
+    return torch.where(sent(mask, rgb.device), rgb.mean(dim=(2, 3), keepdim=True), rgb)

@@ -23,21 +23,33 @@ def warmed_decay(decay: float, step: int) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-@torch.no_grad()
-def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move `average` towards `model`, in place: weights and batch norm's statistics, not its counters.
+class Follower:
+    """Moves an averaged copy towards its model: weights and batch norm's statistics, not its counters.
 
     Args:
-        average: of the same shape.
-        model: followed.
-        decay: share that is kept, in [0, 1].
+        average: from `averaged_copy`.
+        model: followed; both stay on their device.
 
     Source:
         Tarvainen & Valpola, Mean teachers, NeurIPS 2017, eq. 1.
     """
-    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
-    kept = [(own, other) for own, other in pairs if own.is_floating_point()]
-    torch._foreach_lerp_([own for own, _ in kept], [other for _, other in kept], 1 - decay)
-    for own, other in pairs:
-        if not own.is_floating_point():
-            own.copy_(other)
+
+    def __init__(self, average: nn.Module, model: nn.Module) -> None:
+        pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+        self._moved, self._towards = _columns([pair for pair in pairs if pair[0].is_floating_point()])
+        self._counters, self._counts = _columns([pair for pair in pairs if not pair[0].is_floating_point()])
+
+    @torch.no_grad()
+    def follow(self, decay: float) -> None:
+        """Move, in place.
+
+        Args:
+            decay: share that is kept, in [0, 1].
+        """
+        torch._foreach_lerp_(self._moved, self._towards, 1 - decay)
+        if self._counters:
+            torch._foreach_copy_(self._counters, self._counts)
+
+
+def _columns(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    return [own for own, _ in pairs], [other for _, other in pairs]

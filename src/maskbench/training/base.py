@@ -76,8 +76,8 @@ class MeasuredModule(L.LightningModule):
         self._batches = hashlib.sha256()
 
     def saw(self, rows: Tensor) -> None:
-        """Note which rows a batch held."""
-        self._batches.update(rows.cpu().numpy().tobytes())
+        """Note which rows, a tensor on the CPU, a batch held."""
+        self._batches.update(rows.numpy().tobytes())
 
     def close_epoch(self) -> None:
         """Note the epoch's order and time."""

@@ -10,7 +10,6 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
 
 from maskbench.config.detection import DetectConfig
@@ -20,9 +19,10 @@ from maskbench.data.shares import WHOLE, Share
 from maskbench.models.detecting import DetectSettings, Found, detect_batch
 from maskbench.models.execution import Execution
 from maskbench.models.together import process_count
-from maskbench.training.averaging import averaged_copy, follow, warmed_decay
+from maskbench.training.averaging import Follower, averaged_copy, warmed_decay
 from maskbench.training.base import MeasuredModule
 from maskbench.training.optim import warmup_cosine
+from maskbench.training.sums import Means
 
 #: Decay of the loss's moving average, as in the study of faces.
 _LOSS_DECAY = 0.95
@@ -63,7 +63,7 @@ class DetectorModule(MeasuredModule):
         self.classes, self.photographs, self.config, self.share = classes, photographs, config, share
         #: Moving average of the weights: what is validated and kept.
         self.average = averaged_copy(model)
-        self.loss = MeanMetric()
+        self.loss = Means()
         self.found: list[tuple[int, Found]] = []
 
     def _new_precision(self) -> MeanAveragePrecision:
@@ -94,6 +94,10 @@ class DetectorModule(MeasuredModule):
 
     # --- training -------------------------------------------------------------------------------
 
+    def on_train_start(self) -> None:
+        """Both networks are where they stay."""
+        self.follower = Follower(self.average, self.model)
+
     def on_train_epoch_start(self) -> None:
         """Forget the last epoch's sums."""
         self.start_epoch()
@@ -112,7 +116,7 @@ class DetectorModule(MeasuredModule):
     def on_train_batch_end(self, outputs: Any, batch: DetectionBatch, batch_idx: int) -> None:
         """Follow the weights; the average forgets its random start quickly, then moves slowly."""
         super().on_train_batch_end(outputs, batch, batch_idx)
-        follow(self.average, self.model, warmed_decay(self.config.average_decay, self.global_step))
+        self.follower.follow(warmed_decay(self.config.average_decay, self.global_step))
 
     # --- validation -----------------------------------------------------------------------------
 

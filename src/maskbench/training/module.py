@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from maskbench.config import EvaluateConfig, TrainConfig
 from maskbench.config.sizes import size_in
@@ -22,39 +20,11 @@ from maskbench.models.forward import evaluation_logits
 from maskbench.seeding import generator
 from maskbench.training.base import MeasuredModule
 from maskbench.training.diagnostics import GradientFlow
+from maskbench.training.graphs import Replayed
 from maskbench.training.losses import WeightedCrossEntropy
 from maskbench.training.optim import build_optimiser
 from maskbench.training.regimes import apply_regime
-
-
-class EpochSums(nn.Module):
-    """Confusion counts and mean losses of one side over an epoch, summed over processes.
-
-    Args:
-        classes: K.
-    """
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.confusion = MulticlassConfusionMatrix(classes, validate_args=False)
-        self.loss, self.cross_entropy = MeanMetric(), MeanMetric()
-
-    def add(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
-        """Take in one batch: (B, K) float32 logits, (B,) targets, its mean training loss."""
-        self.confusion.update(logits.argmax(dim=1), targets)
-        self.loss.update(loss, len(targets))
-        self.cross_entropy.update(nn.functional.cross_entropy(logits, targets), len(targets))
-
-    def close(self) -> tuple[NDArray[np.int64], list[tuple[str, str, float]]]:
-        """Counts (K, K) with true classes in rows, and mean losses; starts afresh.
-
-        Losses are `loss` (the configured one) and plain `cross_entropy`, nats, as (metric, "", value).
-        """
-        counts = self.confusion.compute().cpu().numpy()
-        means = [("loss", "", float(self.loss.compute())), ("cross_entropy", "", float(self.cross_entropy.compute()))]
-        for metric in (self.confusion, self.loss, self.cross_entropy):
-            metric.reset()
-        return counts, means
+from maskbench.training.sums import EpochSums
 
 
 class ArmModule(MeasuredModule):
@@ -96,6 +66,7 @@ class ArmModule(MeasuredModule):
         self.flow = GradientFlow(model)
         self.training_sums, self.validation_sums = EpochSums(len(classes)), EpochSums(len(classes))
         self.trained_parameters = 0
+        self._replayed: Replayed | None = None
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Optimiser and per-step schedule of the protocol."""
@@ -104,6 +75,21 @@ class ArmModule(MeasuredModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # --- training -------------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        """On a GPU, record the passes: all parameters must learn, and one process train them."""
+        whole = self.protocol.regime in ("full", "discriminative") and self.trainer.world_size == 1
+        if whole and self.execution.device == "cuda":
+            self._replayed = Replayed(self.model, self.execution, self.protocol.batch_size)
+
+    def on_train_end(self) -> None:
+        """Forget them: they hold a batch's activations."""
+        self._replayed = None
+
+    def learn(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of views (B, 3, S, S) that will be learnt from."""
+        logits: Tensor = self.model(images) if self._replayed is None else self._replayed(images)
+        return logits
 
     def on_train_epoch_start(self) -> None:
         """Freeze and unfreeze for this epoch; forget the last epoch's sums."""
@@ -131,7 +117,7 @@ class ArmModule(MeasuredModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one augmented batch; of a share, what the mean over processes makes the batch's loss."""
         self.saw(batch.all_rows)
-        logits = self.model(self.execution.arrange(self.views(batch, batch_idx)))
+        logits = self.learn(self.execution.arrange(self.views(batch, batch_idx)))
         if batch.whole is None:
             loss: Tensor = self.criterion(logits, batch.targets)
             told = loss.detach()
@@ -208,8 +194,17 @@ class ArmModule(MeasuredModule):
         return float(np.mean([self.history.value(epoch, "val", "f1_macro") for epoch in epochs]))
 
     def close_side(self, split: str, sums: EpochSums) -> None:
-        """Turn the epoch's sums of one side into rows and log them."""
+        """Turn the epoch's sums of one side into rows and log them.
+
+        Raises:
+            ValueError: a loss is not finite.
+        """
         counts, losses = sums.close()
+        if broken := [name for name, _, value in losses if not math.isfinite(value)]:
+            raise ValueError(
+                f"{self.history.arm} seed {self.history.seed}: {broken[0]} ({split}) is not finite in epoch "
+                f"{self.current_epoch + 1}; lower the learning rate or set gradient_clip"
+            )
         measured = [*losses, *confusion_metrics(counts, self.classes)]
         where = {"epoch": self.current_epoch, "split": split}
         self.history.add("epochs", [{**where, "metric": m, "class_name": c, "value": float(v)} for m, c, v in measured])

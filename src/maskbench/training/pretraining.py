@@ -14,9 +14,10 @@ from maskbench.data.image_store import StoredImages, stored_side
 from maskbench.data.transforms import WholeImage
 from maskbench.evaluation.confusion import accuracy
 from maskbench.models.execution import Execution
-from maskbench.training.averaging import averaged_copy, follow, warmed_decay
+from maskbench.training.averaging import Follower, averaged_copy, warmed_decay
 from maskbench.training.losses import WeightedCrossEntropy
-from maskbench.training.module import ArmModule, EpochSums
+from maskbench.training.module import ArmModule
+from maskbench.training.sums import EpochSums
 
 
 class PretrainModule(ArmModule):
@@ -56,6 +57,11 @@ class PretrainModule(ArmModule):
         """The averaged weights."""
         return self.average
 
+    def on_train_start(self) -> None:
+        """Both networks are where they stay."""
+        super().on_train_start()
+        self.follower = Follower(self.average, self.model)
+
     def on_train_epoch_start(self) -> None:
         """Go to the epoch's size: a function of the epoch alone, so a resumed run has the same."""
         size = self.recipe.size_in(self.current_epoch)
@@ -67,7 +73,7 @@ class PretrainModule(ArmModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Follow the weights."""
         super().on_train_batch_end(outputs, batch, batch_idx)
-        follow(self.average, self.model, warmed_decay(self.recipe.average_decay, self.global_step))
+        self.follower.follow(warmed_decay(self.recipe.average_decay, self.global_step))
 
     def close_side(self, split: str, sums: EpochSums) -> None:
         """Losses and top-1; figures per class of hundreds of classes would outgrow the checkpoint.

@@ -64,6 +64,9 @@ def build_trainer(
         processes: that train this model together; of several, each was started by itself.
         all_learn: whether every parameter learns in every step.
     """
+    # With deterministic kernels torch also fills what it allocates, to show reads of what was never written: a third
+    # pass over every activation for nothing.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     resume = ResumePoint(folder / RESUME, resume_seconds)
     bar = [EpochBar(refresh_rate=1)] if progress else []
     with quiet_lightning():
