@@ -1,8 +1,8 @@
 """Trainings side by side against one after another, on the same device: what the default of `--workers` rests on.
 
-    python benchmarks/side_by_side.py [--data DIR] [--counts 1 2 4] [--steps 12] [--rounds 3]
+    python benchmarks/side_by_side.py [--data DIR] [--preset quick] [--counts 1 2 4] [--steps 12] [--rounds 3]
 
-Each training is the real loop (`training.py`) of the quick preset in a process of its own, with its share of the
+Each training is the real loop (`training.py`) of the preset in a process of its own, with its share of the
 processor's threads; all begin together. On a GPU they share it. Printed: faces/s of all together, and the ratio to one
 training with all threads, medians over rounds that take turns. One device: what several add, this does not tell.
 """
@@ -63,12 +63,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="sample")
+    parser.add_argument("--preset", default="quick")
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        config, inputs, _, _ = prepare(options.data, Path(folder))
+        config, inputs, _, _ = prepare(options.data, Path(folder), options.preset)
     found = rates(config, inputs, options.counts, options.steps, options.rounds)
     execution = resolve_execution(config.train, config.faces.input_size)
     print(f"\ntorch {torch.__version__}, {torch.get_num_threads()} threads in all, {execution}")

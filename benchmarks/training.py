@@ -6,7 +6,8 @@
    list of float tensors, default AdamW.
 
 Blocks of the variants alternate, so a machine that slows down slows all of them; each figure is the
-median over the rounds. Usage: python benchmarks/training.py [--data DIR] [--rounds 5]
+median over the rounds. On a GPU the bare step is measured twice: kernel by kernel, and with its passes
+replayed as the loop replays them. Usage: python benchmarks/training.py [--data DIR] [--preset quick] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from maskbench.models.registry import build_model
 from maskbench.options import choose_config
 from maskbench.stages.context import Context, face_crops
 from maskbench.training.fit import FitInputs, build_datamodule, preprocess_from
+from maskbench.training.graphs import Replayed
 from maskbench.training.losses import build_loss
 from maskbench.training.module import ArmModule
 from maskbench.training.trainer import quiet_lightning
@@ -41,10 +43,10 @@ from maskbench.training.trainer import quiet_lightning
 NOTEBOOK_PX = 226
 
 
-def prepare(data: str, folder: Path) -> tuple[Config, FitInputs, Any, Any]:
+def prepare(data: str, folder: Path, preset: str = "quick") -> tuple[Config, FitInputs, Any, Any]:
     """Audit and split a dataset; canvases as training gets them."""
     config, folders = choose_config(
-        folder, data=data, name=None, preset="quick", config_file=None, weights="none", settings=None
+        folder, data=data, name=None, preset=preset, config_file=None, weights="none", settings=None
     )
     context = Context(config, folders, lambda line: None, lambda title: None)
     folders.claim(config, study.used_sections(folders))
@@ -89,11 +91,13 @@ def loop_rate(config: Config, inputs: FitInputs, steps: int, skip: int = 3) -> f
         preprocess=preprocess_from(config), execution=execution, train=config.train, evaluate=config.evaluate,
     )  # fmt: skip
     clock = StepClock(skip)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as folder, quiet_lightning():
         trainer = L.Trainer(
             accelerator="gpu" if execution.device == "cuda" else "cpu", devices=1, max_epochs=1,
             precision=execution.lightning_precision(), limit_train_batches=steps + skip, limit_val_batches=0,
-            callbacks=[clock], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            deterministic="warn" if execution.device == "cuda" else None, callbacks=[clock],
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             log_every_n_steps=1, use_distributed_sampler=False,
             logger=L.pytorch.loggers.TensorBoardLogger(folder),
         )  # fmt: skip
@@ -101,18 +105,21 @@ def loop_rate(config: Config, inputs: FitInputs, steps: int, skip: int = 3) -> f
     return steps * config.train.batch_size / (clock.ended - clock.started)
 
 
-def bare_rate(config: Config, classes: int, steps: int, skip: int = 3) -> float:
-    """Faces per second of the same optimiser step on random tensors."""
-    execution = resolve_execution(config.train, config.faces.input_size)
-    step = Step(execution, config.faces.input_size, config.train, classes=classes)
+def bare_rate(config: Config, classes: int, steps: int, replayed: bool = False, skip: int = 3) -> float:
+    """Faces per second of the same optimiser step on random tensors; `replayed`: its passes recorded on a GPU."""
+    execution, size = resolve_execution(config.train, config.faces.input_size), config.train.batch_size
 
+    def wrap(model: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+        return Replayed(model, execution, size) if replayed else model
+
+    step = Step(execution, config.faces.input_size, config.train, wrap, classes)
     return step.batch / seconds_per_call(step, steps, skip)
 
 
-def notebook_rate(faces: list[tuple[torch.Tensor, int]], classes: int, steps: int, frozen: bool) -> float:
+def notebook_rate(faces: list[tuple[torch.Tensor, int]], device: str, classes: int, steps: int, frozen: bool) -> float:
     """Faces per second of the notebook's way; `frozen`: all but the head."""
     model, _ = build_model("torchvision", classes, seed=0, loaded=None)
-    model.train()
+    model.to(device).train()
     if frozen:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith("fc."))
@@ -120,7 +127,7 @@ def notebook_rate(faces: list[tuple[torch.Tensor, int]], classes: int, steps: in
     batches = iter(DataLoader(faces, batch_size=32, shuffle=True, collate_fn=default_collate))  # type: ignore[arg-type]
 
     def step() -> None:
-        images, targets = next(batches)
+        images, targets = (tensor.to(device) for tensor in next(batches))
         optimiser.zero_grad()
         loss: torch.Tensor = nn.functional.cross_entropy(model(images), targets)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -151,27 +158,33 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="sample")
+    parser.add_argument("--preset", default="quick")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        config, inputs, crops, faces = prepare(options.data, Path(folder))
+        config, inputs, crops, faces = prepare(options.data, Path(folder), options.preset)
         large = make_canvases(crops, faces, config.faces.margin, NOTEBOOK_PX)[:160, :, 28:-28, 28:-28]
     decoded = [(face.float() / 255, 0) for face in large[:, :, :NOTEBOOK_PX, :NOTEBOOK_PX]]
-    steps = max(2, min(20, len(TensorDataset(inputs.canvases)) // config.train.batch_size - 6))
+    execution = resolve_execution(config.train, config.faces.input_size)
+    on_gpu = execution.device == "cuda"
+    steps = max(2, min(60 if on_gpu else 20, len(TensorDataset(inputs.canvases)) // config.train.batch_size - 6))
     rates: dict[str, list[float]] = {"loop": [], "bare": [], "notebook": [], "notebook frozen": []}
+    if on_gpu:
+        rates["bare replayed"] = []
     for round_ in range(options.rounds):
         rates["loop"].append(loop_rate(config, inputs, steps))
         rates["bare"].append(bare_rate(config, len(inputs.classes), steps))
-        rates["notebook"].append(notebook_rate(decoded, len(inputs.classes), 2, frozen=False))
-        rates["notebook frozen"].append(notebook_rate(decoded, len(inputs.classes), 2, frozen=True))
+        rates["notebook"].append(notebook_rate(decoded, execution.device, len(inputs.classes), 2, frozen=False))
+        rates["notebook frozen"].append(notebook_rate(decoded, execution.device, len(inputs.classes), 2, frozen=True))
+        if on_gpu:
+            rates["bare replayed"].append(bare_rate(config, len(inputs.classes), steps, replayed=True))
         print(f"round {round_ + 1}: " + ", ".join(f"{name} {values[-1]:.1f}" for name, values in rates.items()))
-    execution = resolve_execution(config.train, config.faces.input_size)
     print(f"\ntorch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads, {execution}")
     print(f"input {config.faces.input_size} px, batch {config.train.batch_size}; medians of {options.rounds} rounds\n")
     median = {name: statistics.median(values) for name, values in rates.items()}
     for name, value in median.items():
         print(f"{name:16s} {value:8.1f} faces/s")
-    for name in ("bare", "notebook", "notebook frozen"):
+    for name in list(rates)[1:]:
         ratios = [a / b for a, b in zip(rates["loop"], rates[name], strict=True)]
         print(f"loop ÷ {name:16s} {statistics.median(ratios):6.2f}  (rounds: {', '.join(f'{r:.2f}' for r in ratios)})")
 

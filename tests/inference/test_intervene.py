@@ -55,7 +55,7 @@ def table(model: nn.Module, *interventions: Intervention, **options: Any) -> pd.
     faces, split = study()
     rows = np.flatnonzero(split["split"] == "test")
     crops = cut(photograph(), faces, context_margin(MARGIN))
-    return intervened_table(model, record(), crops, faces, rows, interventions, **options)
+    return intervened_table([(model, record())], crops, faces, rows, interventions, **options)
 
 
 def test_untouched_faces_are_predicted_as_by_the_evaluation(model: nn.Module) -> None:
@@ -114,6 +114,19 @@ def test_a_new_intervention_is_one_entry() -> None:
     assert (white["description"] == "painted").all() and white["reference"].all()
 
 
+def test_models_that_see_faces_alike_share_what_is_drawn(model: nn.Module) -> None:
+    other = build_model("torchvision", 3, seed=1, loaded=None)[0].eval()
+    faces, split = study()
+    rows, crops = np.flatnonzero(split["split"] == "test"), cut(photograph(), faces, context_margin(MARGIN))
+    items = (INTERVENTIONS["noise"], INTERVENTIONS["shift_box"])
+    both = intervened_table([(model, record()), (other, record() | {"arm": "o"})], crops, faces, rows, items)
+    alone = [table(model, *items), intervened_table([(other, record() | {"arm": "o"})], crops, faces, rows, items)]
+    pd.testing.assert_frame_equal(both, pd.concat(alone, ignore_index=True), check_exact=True)
+    smaller = record() | {"preprocess": record()["preprocess"] | {"input_size": 24}}
+    with pytest.raises(ValueError, match="unlike preprocessing"):
+        intervened_table([(model, record()), (other, smaller)], crops, faces, rows, items)
+
+
 def test_draws_follow_the_seed(model: nn.Module) -> None:
     noise = Intervention("noise", "noise", "", (40,), 40, INTERVENTIONS["noise"].change)
     first, again, other = (table(model, noise, seed=seed) for seed in (0, 0, 1))
@@ -126,6 +139,6 @@ def test_faces_the_checkpoint_does_not_know_are_refused(model: nn.Module) -> Non
     faces.loc[3, "label"] = "other"
     crops = cut(photograph(), faces, 1.0)
     with pytest.raises(ValueError, match="'other' is none of the checkpoint's classes"):
-        intervened_table(model, record(), crops, faces, np.array([1, 3]), ())
+        intervened_table([(model, record())], crops, faces, np.array([1, 3]), ())
     with pytest.raises(ValueError, match="no face"):
-        intervened_table(model, record(), crops, faces, np.array([], dtype=int), ())
+        intervened_table([(model, record())], crops, faces, np.array([], dtype=int), ())

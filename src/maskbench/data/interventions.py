@@ -7,6 +7,7 @@ cause it stands for would. A new one is one entry in `INTERVENTIONS`.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from maskbench.seeding import derive_seed
 
 Floats = NDArray[np.float64]
 
+#: That draw at most: what each does between calls that leave the interpreter's lock grows with their number.
+_THREADS = 8
 #: Beyond this many standard deviations a Gaussian blur brings in less than 0.3 % of a pixel.
 _BLUR_REACH = 3.0
 
@@ -273,7 +276,7 @@ def intervened_canvases(
 
     side = canvas_size(input_size)
     canvases = np.empty((len(rows), side, side, 3), dtype=np.uint8)
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         for index, canvas in enumerate(pool.map(draw, rows.tolist())):
             canvases[index] = canvas
     return torch.from_numpy(canvases).permute(0, 3, 1, 2).contiguous()

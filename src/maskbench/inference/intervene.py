@@ -1,9 +1,9 @@
-"""A trained model on intervened faces: the same faces, changed in one way at a time, one row per face and level."""
+"""Trained models on intervened faces: the same faces, changed in one way at a time, one row per face and level."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,7 @@ Rows = NDArray[np.int64]
 
 
 def intervened_table(
-    model: nn.Module,
-    record: dict[str, Any],
+    models: Sequence[tuple[nn.Module, dict[str, Any]]],
     crops: FaceCrops,
     faces: pd.DataFrame,
     rows: Rows,
@@ -38,11 +37,10 @@ def intervened_table(
     """Predict faces untouched and under every level of every intervention.
 
     Untouched faces are predicted as the evaluation does, in the same batches; of the others only those that an
-    intervention changes are predicted again.
+    intervention changes are predicted again. A change is made once, for all models that see these faces alike.
 
     Args:
-        model: from `load_checkpoint`; it is placed on its device.
-        record: the checkpoint's.
+        models: each with its checkpoint's record, from `load_checkpoint`; they are placed on their devices.
         crops: of all faces, cut with `interventions.context_margin` of the study's margin.
         faces: `schemas.FACES`, in the order of `crops`.
         rows: (M,) places in `faces` of the test faces, rising.
@@ -51,45 +49,35 @@ def intervened_table(
         progress: called with levels done and in all.
 
     Returns:
-        `schemas.INTERVENED`.
+        `schemas.INTERVENED`, model after model.
 
     Raises:
-        ValueError: a label of `faces` is none of the checkpoint's classes, there is no face, or `crops` do not fit.
+        ValueError: a label of `faces` is none of a checkpoint's classes, there is no face, `crops` do not fit, or the
+            models do not see faces alike.
     """
     if not len(rows):
         raise ValueError("rows: no face to intervene on")
-    classes, margin = tuple(record["classes"]), float(record["preprocess"]["margin"])
-    execution, position = execution_of(record), {name: index for index, name in enumerate(classes)}
-    unknown = sorted(set(faces["label"].iloc[rows]) - set(classes))
-    if unknown:
-        raise ValueError(f"faces: label {unknown[0]!r} is none of the checkpoint's classes")
-    execution.place(model)
-    predictor = _Predictor(model, preprocess_of(record), execution, record["evaluate"])
-    shown = _Shown(crops, faces, rows, margin, predictor.preprocess, seed)
-    targets = torch.tensor([position[label] for label in faces["label"].iloc[rows]])
+    seen = {(preprocess_of(record), float(record["preprocess"]["margin"])) for _, record in models}
+    if len(seen) != 1:
+        raise ValueError("models: they see faces with unlike preprocessing")
+    preprocess, margin = seen.pop()
+    subjects = [_Subject.of(model, record, faces, rows) for model, record in models]
+    shown = _Shown(crops, faces, rows, margin, preprocess, seed)
     untouched = shown.canvases()
-    found = predictor.predict(untouched, targets, rows)
-    describe = _Describe(record["arm"], int(record["seed"]), faces.iloc[rows], classes)
-    still = np.zeros(len(rows))
-    parts = [describe.part(found, still, intervention=UNTOUCHED, description="untouched")]
+    for subject in subjects:
+        subject.look(untouched)
     steps = [(item, *step) for item in interventions for step in item.positions(margin).items()]
     for done, (item, level, place) in enumerate(steps, start=1):
         canvases = shown.canvases(item, level)
-        distortion = _distortion(canvases, untouched, predictor.preprocess)
-        changed = np.flatnonzero(distortion > 0)
-        logits = found.logits.copy()
-        if len(changed):
-            logits[changed] = predictor.predict(canvases[changed], targets[changed], rows[changed]).logits
-        after = Logits(logits, found.targets, found.rows)
-        parts.append(
-            describe.part(
-                after, distortion, intervention=item.name, description=item.label, level=level, unit=item.unit,
+        distortion = _distortion(canvases, untouched, preprocess)
+        for subject in subjects:
+            subject.meet(
+                canvases, distortion, intervention=item.name, description=item.label, level=level, unit=item.unit,
                 position=place, reference=level == item.reference,
-            )
-        )  # fmt: skip
+            )  # fmt: skip
         if progress:
             progress(done, len(steps))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat([part for subject in subjects for part in subject.parts], ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -130,20 +118,68 @@ class _Shown:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Describe:
-    """Rows of the table."""
+@dataclass
+class _Subject:
+    """A model and what it said of the faces.
 
+    Attributes:
+        predictor: of the model.
+        arm, seed: whose it is.
+        classes: class order.
+        faces: that it is shown.
+        rows: their places.
+        targets: int64 (M,), their classes.
+        parts: of the table, so far.
+        found: logits of the untouched faces.
+    """
+
+    predictor: _Predictor
     arm: str
     seed: int
-    faces: pd.DataFrame
     classes: tuple[str, ...]
+    faces: pd.DataFrame
+    rows: Rows
+    targets: torch.Tensor
+    parts: list[pd.DataFrame] = field(default_factory=list)
+    found: Logits | None = None
 
-    def part(
+    @classmethod
+    def of(cls, model: nn.Module, record: dict[str, Any], faces: pd.DataFrame, rows: Rows) -> _Subject:
+        """A checkpoint's.
+
+        Raises:
+            ValueError: a label is none of its classes.
+        """
+        classes, part = tuple(record["classes"]), faces.iloc[rows]
+        position = {name: index for index, name in enumerate(classes)}
+        unknown = sorted(set(part["label"]) - set(classes))
+        if unknown:
+            raise ValueError(f"faces: label {unknown[0]!r} is none of the checkpoint's classes")
+        execution = execution_of(record)
+        execution.place(model)
+        predictor = _Predictor(model, preprocess_of(record), execution, record["evaluate"])
+        targets = torch.tensor([position[label] for label in part["label"]])
+        return cls(predictor, record["arm"], int(record["seed"]), classes, part, rows, targets)
+
+    def look(self, untouched: torch.Tensor) -> None:
+        """Predict the faces as they are."""
+        self.found = self.predictor.predict(untouched, self.targets, self.rows)
+        still = np.zeros(len(self.rows))
+        self._note(self.found, still, intervention=UNTOUCHED, description="untouched")
+
+    def meet(self, canvases: torch.Tensor, distortion: NDArray[np.float64], **told: Any) -> None:
+        """Predict those that are changed."""
+        assert self.found is not None
+        changed, logits = np.flatnonzero(distortion > 0), self.found.logits.copy()
+        if len(changed):
+            predicted = self.predictor.predict(canvases[changed], self.targets[changed], self.rows[changed])
+            logits[changed] = predicted.logits
+        self._note(Logits(logits, self.found.targets, self.found.rows), distortion, **told)
+
+    def _note(
         self, found: Logits, distortion: NDArray[np.float64], *, intervention: str, description: str,
         level: float = float("nan"), unit: str = "", position: int = 0, reference: bool = False,
-    ) -> pd.DataFrame:  # fmt: skip
-        """The faces under one level."""
+    ) -> None:  # fmt: skip
         labels = self.faces["label"].to_numpy()
         predicted = np.asarray(self.classes, dtype=object)[found.logits.argmax(axis=1)]
         columns = {
@@ -164,7 +200,7 @@ class _Describe:
             "changed": distortion > 0,
             "distortion": distortion,
         }
-        return pd.DataFrame(columns)
+        self.parts.append(pd.DataFrame(columns))
 
 
 def _distortion(canvases: torch.Tensor, untouched: torch.Tensor, preprocess: Preprocess) -> NDArray[np.float64]:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from maskbench import schemas
 from maskbench.schemas import write_table
 from maskbench.schemas.interventions import INTERVENED, INTERVENTION_CURVES, INTERVENTION_RANKING
 from maskbench.stages.context import Context, face_crops
-from maskbench.stages.jobs import split_of_run
+from maskbench.stages.jobs import Job, split_of_run
 from maskbench.stages.training import make_jobs
 from maskbench.steps import in_steps
 
@@ -52,15 +53,18 @@ def _intervened(context: Context) -> pd.DataFrame:
     images = context.table("audit", "images", schemas.IMAGES)
     faces = context.table("audit", "faces", schemas.FACES)
     crops = face_crops(context, images, faces, context_margin(config.faces.margin, chosen))
-    parts = []
+    groups: dict[bytes, tuple[NDArray[np.int64], list[Job]]] = {}
     for job in make_jobs(context, context.folders.stage("train"), config, None):
-        model, record = load_checkpoint(job.folder / BEST)
         rows = np.flatnonzero((split_of_run(context, job.seed)["split"] == "test").to_numpy())
+        groups.setdefault(rows.tobytes(), (rows, []))[1].append(job)
+    parts = []
+    for number, (rows, jobs) in enumerate(groups.values(), start=1):
+        models = [load_checkpoint(job.folder / BEST) for job in jobs]
+        title = "interventions" if len(groups) == 1 else f"interventions, split {number} of {len(groups)}"
         parts.append(
             intervened_table(
-                model, record, crops, faces, rows, chosen,
-                seed=config.split.seed, progress=context.progress(f"interventions, {job.arm.name}"),
+                models, crops, faces, rows, chosen, seed=config.split.seed, progress=context.progress(title)
             )
-        )  # fmt: skip
-        context.notify(f"intervened with {job.arm.name}, seed {job.seed}")
+        )
+        context.notify("intervened with " + ", ".join(f"{job.arm.name} seed {job.seed}" for job in jobs))
     return pd.concat(parts, ignore_index=True)
