@@ -131,7 +131,10 @@ EngineName = Annotated[
     typer.Option("--engine", "-e", help="trainings run here, or on Ray (the extra `ray`)"),
 ]
 Workers = Annotated[
-    int, typer.Option("--workers", "-j", min=0, help="trainings side by side; 0: one per GPU, or CPU thread (up to 4)")
+    int,
+    typer.Option(
+        "--workers", "-j", min=0, help="trainings side by side; 0: up to 4 per GPU, or one per CPU thread (up to 4)"
+    ),
 ]
 Devices = Annotated[
     int,

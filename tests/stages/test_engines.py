@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -113,6 +114,30 @@ def test_a_killed_process_is_replaced_and_results_are_those_of_one_process(
     assert shown[0] == (0, 2) and shown[-1] == (2, 2)
     for name, schema in (("epochs", schemas.EPOCHS), ("steps", schemas.STEPS)):
         pd.testing.assert_frame_equal(read_runs(jobs, name, schema), read_runs(in_sequence, name, schema), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores", "tasks", "devices", "expected"),
+    [
+        (1, 16, "cccccccccc", 1, 4),  # classifiers share a GPU,
+        (1, 2, "cccc", 1, 2),  # a core each,
+        (2, 16, "cccccccccc", 1, 8),
+        (2, 16, "ccc", 1, 3),  # but not more than there are;
+        (2, 16, "dddd", 1, 2),  # a detector has one for itself,
+        (4, 64, "cccc", 2, 2),  # and so has a training that takes several
+        (0, 16, "cccccccccc", 1, 4),  # a CPU's threads
+        (0, 2, "cccc", 1, 2),
+        (0, 2, "cccc", 2, 1),
+    ],
+)
+def test_jobs_at_a_time_where_nobody_says_it(
+    gpus: int, cores: int, tasks: str, devices: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_by_side, "gpus", lambda: [str(number) for number in range(gpus)])
+    monkeypatch.setattr(side_by_side.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr("torch.get_num_threads", lambda: cores)
+    jobs = [SimpleNamespace(task={"c": "classify", "d": "detect"}[task]) for task in tasks]
+    assert side_by_side.places(jobs, devices) == expected  # type: ignore[arg-type]
 
 
 def test_devices_train_one_model_together(folders: RunDir, in_sequence: list[Job]) -> None:

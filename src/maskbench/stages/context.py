@@ -30,7 +30,7 @@ class Engine:
 
     Attributes:
         name: `local` or `ray`.
-        workers: jobs side by side; 0: one per GPU, one per thread (at most four) on a machine without.
+        workers: jobs side by side; 0: as many as `side_by_side.places` says.
         address: of a running Ray cluster; empty: Ray starts one on this machine.
         retries: how often a job that died is tried again.
         devices: that train one model together on each machine: GPUs, or processes without one; local only.

@@ -37,7 +37,7 @@ def run_jobs(
         failed = _on_ray(jobs, engine, notify)
     elif engine.nodes > 1:
         failed = run_across(jobs, engine, notify, progress(_EPOCHS) if progress else None)
-    elif (workers := engine.workers or places(len(jobs), engine.devices)) > 1 or engine.devices > 1:
+    elif (workers := engine.workers or places(jobs, engine.devices)) > 1 or engine.devices > 1:
         bar = progress(_EPOCHS) if progress else None
         failed = run_side_by_side(jobs, workers, engine.retries, notify, bar, engine.devices)
     else:

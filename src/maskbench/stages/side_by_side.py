@@ -15,25 +15,28 @@ from maskbench.storage import write_text
 Notify = Callable[[str], None]
 Bar = Callable[[int, int], None]
 Failures = list[tuple[Job, str]]
-#: Jobs at a time on a CPU where nobody says how many: each holds the faces and torch in memory.
+#: Jobs at a time on a CPU, and on each GPU, where nobody says how many: each holds the faces and torch in memory.
 MOST = 4
 
 
-def places(count: int, devices: int = 1) -> int:
+def places(jobs: Sequence[Job], devices: int = 1) -> int:
     """How many jobs to run at a time where nobody says it.
 
-    One per GPU; without one, a job for each thread that this process may use (`OMP_NUM_THREADS`), at most `MOST`:
-    trainings of small faces do more work with a thread each than one after another with all of them.
+    A network of small faces does not fill a GPU: up to `MOST` trainings of classifiers share one, a core each; one of
+    a detector has it for itself. Without a GPU, a job for each thread that this process may use (`OMP_NUM_THREADS`), at
+    most `MOST`: trainings of small faces do more work with a thread each than one after another with all of them.
 
     Args:
-        count: of the jobs.
+        jobs: to be done.
         devices: that each of them takes.
     """
     import torch
 
     if found := len(gpus()):
-        return max(1, found // devices)
-    return max(1, min(count, torch.get_num_threads() // devices, MOST))
+        shared = devices == 1 and all(job.task == "classify" for job in jobs)
+        each = max(1, min(MOST, (os.cpu_count() or 1) // found)) if shared else 1
+        return max(1, min(len(jobs), found * each // devices))
+    return max(1, min(len(jobs), torch.get_num_threads() // devices, MOST))
 
 
 def gpus() -> list[str]:
