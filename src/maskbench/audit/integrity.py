@@ -12,11 +12,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from maskbench.audit.checks import Finding
 from maskbench.audit.files import Pair
-from maskbench.audit.quality import Quality, Reduced, reduce_pixels
+from maskbench.audit.quality import Quality, Reduced, pixels_in, reduce_pixels
 from maskbench.config import AuditConfig
 from maskbench.data.images import Header, ImageError, decode, read_bytes, suffix_matches
 from maskbench.data.keeping import Keeper
@@ -182,8 +180,7 @@ def _read_photograph(
     except ImageError as error:
         return error
     digest, length = hashlib.sha256(content).hexdigest(), len(content)
-    del content  # its memory serves what follows
-    pixels, header = np.asarray(photograph.rgb), photograph.header
+    content, header = photograph.rgb.tobytes(), photograph.header  # the file's memory serves what follows
     faces: list[Face] = []
     findings: list[Finding] = []
     tally, kept = LabelTally(), ()
@@ -192,7 +189,7 @@ def _read_photograph(
             annotation, (header.width, header.height), pair.annotation_file, reading.rules, tally,
             reading.config.tiny_px,
         )  # fmt: skip
-        boxes = [face.box for face in faces]
+        pixels, boxes = pixels_in(content, photograph.rgb.size), [face.box for face in faces]
         kept = tuple(keeper.cut(pixels, boxes) for keeper in reading.keepers)
     return _Read(
         header=header,
@@ -200,7 +197,7 @@ def _read_photograph(
         bytes=length,
         transparent_share=photograph.transparent_share,
         orientation=photograph.orientation,
-        reduced=reduce_pixels(photograph.rgb, pixels),
+        reduced=reduce_pixels(photograph.rgb, content),
         faces=faces,
         findings=findings,
         tally=tally,
