@@ -126,7 +126,7 @@ class _Read:
 
     header: Header
     sha256: str
-    bytes: int
+    length: int
     transparent_share: float
     orientation: int
     reduced: Reduced
@@ -138,7 +138,7 @@ class _Read:
     def facts(self) -> ImageFacts:
         """With its measures."""
         return ImageFacts(
-            self.header, self.sha256, self.bytes, self.transparent_share, self.orientation, self.reduced.quality()
+            self.header, self.sha256, self.length, self.transparent_share, self.orientation, self.reduced.quality()
         )
 
 
@@ -183,7 +183,8 @@ def _read_photograph(
     content, header = photograph.rgb.tobytes(), photograph.header  # the file's memory serves what follows
     faces: list[Face] = []
     findings: list[Finding] = []
-    tally, kept = LabelTally(), ()
+    tally = LabelTally()
+    kept: tuple[bytes, ...] = ()
     if isinstance(annotation, Annotation):
         faces, findings = usable_faces(
             annotation, (header.width, header.height), pair.annotation_file, reading.rules, tally,
@@ -194,7 +195,7 @@ def _read_photograph(
     return _Read(
         header=header,
         sha256=digest,
-        bytes=length,
+        length=length,
         transparent_share=photograph.transparent_share,
         orientation=photograph.orientation,
         reduced=reduce_pixels(photograph.rgb, content),

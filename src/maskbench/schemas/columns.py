@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandera.pandas as pa
-from pandera.dtypes import immutable
 from pandera.engines.pandas_engine import STRING
 
 
-@immutable(init=True)
-class Text(STRING):
+class _Text(STRING):
     """Text, as `str` is for a column, with one answer for a column that holds nothing else.
 
     To an answer for each value pandera composes a message about those that are none, also where there are none: half
@@ -25,20 +23,22 @@ class Text(STRING):
         return True if isinstance(found, np.ndarray) and found.all() else found
 
 
+STR = _Text(None)  # stored as pandas does
+
 SPLITS = ("train", "val", "test")
 SEVERITIES = ("error", "warning", "info")
 
-TEXT = pa.Column(Text())
+TEXT = pa.Column(STR)
 #: What a row tests and assumes, for the report; not in tables that were written before it was kept.
-STATED = {"null_hypothesis": pa.Column(Text(), required=False), "assumptions": pa.Column(Text(), required=False)}
-KEY = pa.Column(Text(), pa.Check.str_length(min_value=1))
+STATED = {"null_hypothesis": pa.Column(STR, required=False), "assumptions": pa.Column(STR, required=False)}
+KEY = pa.Column(STR, pa.Check.str_length(min_value=1))
 SHARE = pa.Column(float, pa.Check.in_range(0, 1), nullable=True)
 FLAG = pa.Column(bool)
 COUNT = pa.Column(int, pa.Check.ge(0))
 POSITIVE = pa.Column(int, pa.Check.ge(1))
 REAL = pa.Column(float, nullable=True)
 NONNEGATIVE = pa.Column(float, pa.Check.ge(0), nullable=True)
-SPLIT_NAME = pa.Column(Text(), pa.Check.isin(SPLITS))
+SPLIT_NAME = pa.Column(STR, pa.Check.isin(SPLITS))
 RUN = {"arm": KEY, "seed": COUNT}
 
 

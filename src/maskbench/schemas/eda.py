@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandera.pandas as pa
 
-from maskbench.schemas.columns import COUNT, FLAG, KEY, NONNEGATIVE, POSITIVE, REAL, SHARE, TEXT, Text, table_schema
+from maskbench.schemas.columns import COUNT, FLAG, KEY, NONNEGATIVE, POSITIVE, REAL, SHARE, STR, TEXT, table_schema
 
 #: Summary rows: one quantity over all photographs or faces (`class_name` empty) or over those of one
 #: class. `low`/`high` bound percentile bootstrap intervals in which whole photographs are drawn.
@@ -38,7 +38,7 @@ EDA_SUMMARY = table_schema(
 IMAGE_KINDS = table_schema(
     "image_kinds",
     {
-        "property": pa.Column(Text(), pa.Check.isin(["format", "mode", "bit_depth", "transparency"])),
+        "property": pa.Column(STR, pa.Check.isin(["format", "mode", "bit_depth", "transparency"])),
         "value": KEY,
         "photographs": COUNT,
         "share": SHARE,
@@ -125,7 +125,7 @@ CLASS_MEASURES = table_schema(
 CLASS_COOCCURRENCE = table_schema(
     "class_cooccurrence",
     {
-        "scope": pa.Column(Text(), pa.Check.isin(["all", "several"])),
+        "scope": pa.Column(STR, pa.Check.isin(["all", "several"])),
         "class_a": KEY,
         "class_b": KEY,
         "photographs": COUNT,
@@ -143,7 +143,7 @@ CLASS_COOCCURRENCE = table_schema(
 CLASS_BANDS = table_schema(
     "class_bands",
     {
-        "factor": pa.Column(Text(), pa.Check.isin(["box_side", "faces_in_image"])),
+        "factor": pa.Column(STR, pa.Check.isin(["box_side", "faces_in_image"])),
         "unit": KEY,
         "band_index": COUNT,
         "band": KEY,
@@ -198,7 +198,7 @@ EDA_TESTS = table_schema(
 HEATMAPS = table_schema(
     "heatmaps",
     {
-        "quantity": pa.Column(Text(), pa.Check.isin(["centres", "coverage"])),
+        "quantity": pa.Column(STR, pa.Check.isin(["centres", "coverage"])),
         "class_name": TEXT,
         "row": COUNT,
         "column": COUNT,

@@ -15,8 +15,8 @@ from maskbench.schemas.columns import (
     SEVERITIES,
     SHARE,
     SPLIT_NAME,
+    STR,
     TEXT,
-    Text,
     table_schema,
 )
 
@@ -28,7 +28,7 @@ IMAGES = table_schema(
     {
         "image_id": KEY,
         "file": KEY,
-        "sha256": pa.Column(Text(), pa.Check.str_length(64, 64)),
+        "sha256": pa.Column(STR, pa.Check.str_length(64, 64)),
         "bytes": POSITIVE,
         "format": KEY,
         "mode": KEY,
@@ -41,7 +41,7 @@ IMAGES = table_schema(
         "contrast": pa.Column(float, pa.Check.in_range(0, 255)),
         "saturation": pa.Column(float, pa.Check.in_range(0, 255)),
         "sharpness": pa.Column(float, pa.Check.ge(0)),
-        "phash": pa.Column(Text(), pa.Check.str_length(16, 16)),
+        "phash": pa.Column(STR, pa.Check.str_length(16, 16)),
         "faces": COUNT,
     },
     unique=["image_id"],
@@ -76,7 +76,7 @@ FACES = table_schema(
 FINDINGS = table_schema(
     "findings",
     {
-        "severity": pa.Column(Text(), pa.Check.isin(SEVERITIES)),
+        "severity": pa.Column(STR, pa.Check.isin(SEVERITIES)),
         "check": KEY,
         "file": TEXT,
         "detail": KEY,
@@ -91,7 +91,7 @@ DUPLICATES = table_schema(
     {
         "image_id_a": KEY,
         "image_id_b": KEY,
-        "kind": pa.Column(Text(), pa.Check.isin(["exact", "near"])),
+        "kind": pa.Column(STR, pa.Check.isin(["exact", "near"])),
         "distance": pa.Column(int, pa.Check.in_range(0, 64)),
         "labels_agree": FLAG,
     },
@@ -109,7 +109,7 @@ SPLIT = table_schema(
         "group": COUNT,
         "label": KEY,
         "split": SPLIT_NAME,
-        "strategy": pa.Column(Text(), pa.Check.isin(["grouped", "kfold", "random"])),
+        "strategy": pa.Column(STR, pa.Check.isin(["grouped", "kfold", "random"])),
         "seed": COUNT,
     },
     unique=["split_id", "face_id"],
@@ -241,7 +241,7 @@ _interval = {
     "images": COUNT,
     "faces": COUNT,
     # Not in tables that were written before it.
-    "reason": pa.Column(Text(), required=False),
+    "reason": pa.Column(STR, required=False),
 }
 
 #: Bootstrap intervals over photographs beside each headline number; `faces` counts the true faces of
