@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFilter
 from scipy.ndimage import laplace
 
-from maskbench.audit.quality import block_sums, dct_hash, hashed_luma, measure, thumbnail_of
+from maskbench.audit.quality import block_sums, dct_hashes, hashed_luma, measure, thumbnail_of
 from maskbench.data import light
 from maskbench.data.light import laplacian_variance, saturation_mean
 
@@ -88,11 +88,14 @@ def test_thumbnails_are_pillows_but_for_one_grey_level(size):
 
 def test_the_hash_of_blocks_is_nearly_that_of_all_pixels():
     rng = np.random.default_rng(0)
-    for size in [(400, 267), (301, 400), (1000, 40), (127, 127), (40, 60)]:
-        noise = Image.fromarray(rng.integers(0, 256, (9, 11), dtype=np.uint8))
-        luma = noise.resize(size, Image.Resampling.BICUBIC)
-        bits = (int(dct_hash(hashed_luma(luma)), 16) ^ int(str(imagehash.phash(luma)), 16)).bit_count()
+    sizes = [(400, 267), (301, 400), (1000, 40), (127, 127), (40, 60)]
+    noise = [Image.fromarray(rng.integers(0, 256, (9, 11), dtype=np.uint8)) for _ in sizes]
+    lumas = [one.resize(size, Image.Resampling.BICUBIC) for one, size in zip(noise, sizes, strict=True)]
+    found = dct_hashes(np.stack([np.asarray(hashed_luma(luma)) for luma in lumas]))
+    for size, luma, phash in zip(sizes, lumas, found, strict=True):
+        bits = (int(phash, 16) ^ int(str(imagehash.phash(luma)), 16)).bit_count()
         assert bits <= 2 and (bits == 0 or max(size) >= 128)
+    assert dct_hashes(np.empty((0, 32, 32), dtype=np.uint8)) == []
 
 
 def test_blur_lowers_sharpness():

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from maskbench.audit.checks import Finding
 from maskbench.audit.files import Pair
-from maskbench.audit.quality import Quality, Reduced, pixels_in, reduce_pixels
+from maskbench.audit.quality import Quality, Reduced, pixels_in, qualities, reduce_pixels
 from maskbench.config import AuditConfig
 from maskbench.data.images import Header, ImageError, decode, read_bytes, suffix_matches
 from maskbench.data.keeping import Keeper
@@ -135,11 +135,9 @@ class _Read:
     tally: LabelTally
     kept: tuple[bytes, ...]
 
-    def facts(self) -> ImageFacts:
+    def facts(self, quality: Quality) -> ImageFacts:
         """With its measures."""
-        return ImageFacts(
-            self.header, self.sha256, self.length, self.transparent_share, self.orientation, self.reduced.quality()
-        )
+        return ImageFacts(self.header, self.sha256, self.length, self.transparent_share, self.orientation, quality)
 
 
 def inspect_pairs(pairs: Sequence[Pair], reading: Reading) -> list[Inspected]:
@@ -156,10 +154,12 @@ def inspect_pairs(pairs: Sequence[Pair], reading: Reading) -> list[Inspected]:
     photographs = [
         _read_photograph(pair, annotation, reading) for pair, annotation in zip(pairs, annotations, strict=True)
     ]
-    return [
-        _inspected(pair, annotation, photograph, reading.config.flat_contrast)
-        for pair, annotation, photograph in zip(pairs, annotations, photographs, strict=True)
-    ]
+    measured = iter(qualities([photograph.reduced for photograph in photographs if isinstance(photograph, _Read)]))
+    inspected = []
+    for pair, annotation, photograph in zip(pairs, annotations, photographs, strict=True):
+        image = photograph.facts(next(measured)) if isinstance(photograph, _Read) else photograph
+        inspected.append(_inspected(pair, annotation, photograph, image, reading.config.flat_contrast))
+    return inspected
 
 
 def _annotation_of(pair: Pair) -> Annotation | AnnotationError | None:
@@ -207,12 +207,9 @@ def _read_photograph(
 
 
 def _inspected(
-    pair: Pair,
-    annotation: Annotation | AnnotationError | None,
-    photograph: _Read | ImageError,
-    flat_contrast: float,
-) -> Inspected:
-    image = photograph if isinstance(photograph, ImageError) else photograph.facts()
+    pair: Pair, annotation: Annotation | AnnotationError | None, photograph: _Read | ImageError,
+    image: ImageFacts | ImageError, flat_contrast: float,
+) -> Inspected:  # fmt: skip
     findings = check_image(pair, image, flat_contrast) + check_annotation(pair, annotation, image)
     if isinstance(photograph, ImageError) or isinstance(image, ImageError) or not isinstance(annotation, Annotation):
         return Inspected(pair, None, [], findings, LabelTally(), ())

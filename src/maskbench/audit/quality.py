@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,28 +73,29 @@ class Reduced:
     pixels_hash: int
     solid: bool
 
-    def quality(self) -> Quality:
-        """All measures."""
-        brightness, contrast = _mean_and_deviation(self.histogram)
-        phash, thumbnail = dct_hash(self.small), thumbnail_of(self.blocks, self.size)
-        measures = (*self.size, self.pixels_hash, brightness, contrast, self.saturation, self.sharpness)
-        digest = hashlib.sha256(struct.pack("=2Qq4d", *measures))
-        digest.update(phash.encode() + thumbnail.tobytes())
-        return Quality(
-            brightness=brightness,
-            contrast=contrast,
-            saturation=self.saturation,
-            sharpness=self.sharpness,
-            phash=phash,
-            picture=digest.digest(),
-            thumbnail=thumbnail,
-            solid=self.solid,
-        )
+
+def qualities(photographs: Sequence[Reduced]) -> list[Quality]:
+    """All measures of some photographs, in order."""
+    return [_quality(one, phash) for one, phash in zip(photographs, _hashes(photographs), strict=True)]
+
+
+def _hashes(photographs: Sequence[Reduced]) -> list[str]:
+    pictures = b"".join(one.small.tobytes() for one in photographs)
+    return dct_hashes(np.frombuffer(pictures, dtype=np.uint8).reshape(-1, _HASHED_SIDE, _HASHED_SIDE))
+
+
+def _quality(photograph: Reduced, phash: str) -> Quality:
+    brightness, contrast = _mean_and_deviation(photograph.histogram)
+    thumbnail = thumbnail_of(photograph.blocks, photograph.size)
+    measures = (brightness, contrast, photograph.saturation, photograph.sharpness)
+    digest = hashlib.sha256(struct.pack("=2Qq4d", *photograph.size, photograph.pixels_hash, *measures))
+    digest.update(phash.encode() + thumbnail.tobytes())
+    return Quality(*measures, phash, digest.digest(), thumbnail, photograph.solid)
 
 
 def measure(rgb: Image.Image) -> Quality:
     """Measure a photograph of mode `RGB`."""
-    return reduce_pixels(rgb, rgb.tobytes()).quality()
+    return qualities([reduce_pixels(rgb, rgb.tobytes())])[0]
 
 
 def reduce_pixels(rgb: Image.Image, content: bytes) -> Reduced:
@@ -139,23 +141,25 @@ def hashed_luma(luma: Image.Image) -> Image.Image:
     return luma.resize((_HASHED_SIDE, _HASHED_SIDE), Image.Resampling.LANCZOS, reducing_gap=_REDUCING_GAP)
 
 
-def dct_hash(small: Image.Image) -> str:
-    """Which of a picture's 8 × 8 lowest frequencies exceed their median: that of `imagehash.phash`.
+def dct_hashes(small: NDArray[np.uint8]) -> list[str]:
+    """Which of pictures' 8 × 8 lowest frequencies exceed their median: the hash of `imagehash.phash`.
 
     Args:
-        small: 32 × 32 px, mode `L`.
+        small: (N, 32, 32) uint8, `hashed_luma` of N pictures.
 
     Returns:
-        64 bits as 16 hexadecimal digits, line by line.
+        Of each, 64 bits as 16 hexadecimal digits, line by line.
 
     Source:
         Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", sec. 3.2.1.
     """
-    columns = dct(np.asarray(small, dtype=np.float64), axis=0)[:_HASH_SIDE]
-    lowest = dct(columns, axis=1)[:, :_HASH_SIDE]
-    ordered = np.sort(lowest, axis=None)  # np.median takes as long as all the rest
-    median = (ordered[ordered.size // 2 - 1] + ordered[ordered.size // 2]) / 2
-    return np.packbits(lowest > median).tobytes().hex()
+    if not len(small):
+        return []
+    columns = dct(small.astype(np.float64), axis=1)[:, :_HASH_SIDE]
+    lowest = dct(columns, axis=2)[:, :, :_HASH_SIDE].reshape(len(small), -1)
+    ordered, middle = np.sort(lowest, axis=1), lowest.shape[1] // 2
+    median = (ordered[:, middle - 1 : middle] + ordered[:, middle : middle + 1]) / 2
+    return [line.tobytes().hex() for line in np.packbits(lowest > median, axis=1)]
 
 
 def block_sums(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
