@@ -1,5 +1,3 @@
-import hashlib
-
 import imagehash
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFilter
 from scipy.ndimage import laplace
 
-from maskbench.audit.quality import block_sums, dct_hash, hashed_luma, measure, thumbnail_of
+from maskbench.audit.quality import block_sums, dct_hashes, hashed_luma, measure, thumbnail_of
 from maskbench.data import light
 from maskbench.data.light import laplacian_variance, saturation_mean
 
@@ -90,11 +88,14 @@ def test_thumbnails_are_pillows_but_for_one_grey_level(size):
 
 def test_the_hash_of_blocks_is_nearly_that_of_all_pixels():
     rng = np.random.default_rng(0)
-    for size in [(400, 267), (301, 400), (1000, 40), (127, 127), (40, 60)]:
-        noise = Image.fromarray(rng.integers(0, 256, (9, 11), dtype=np.uint8))
-        luma = noise.resize(size, Image.Resampling.BICUBIC)
-        bits = (int(dct_hash(hashed_luma(luma)), 16) ^ int(str(imagehash.phash(luma)), 16)).bit_count()
+    sizes = [(400, 267), (301, 400), (1000, 40), (127, 127), (40, 60)]
+    noise = [Image.fromarray(rng.integers(0, 256, (9, 11), dtype=np.uint8)) for _ in sizes]
+    lumas = [one.resize(size, Image.Resampling.BICUBIC) for one, size in zip(noise, sizes, strict=True)]
+    found = dct_hashes(np.stack([np.asarray(hashed_luma(luma)) for luma in lumas]))
+    for size, luma, phash in zip(sizes, lumas, found, strict=True):
+        bits = (int(phash, 16) ^ int(str(imagehash.phash(luma)), 16)).bit_count()
         assert bits <= 2 and (bits == 0 or max(size) >= 128)
+    assert dct_hashes(np.empty((0, 32, 32), dtype=np.uint8)) == []
 
 
 def test_blur_lowers_sharpness():
@@ -110,8 +111,14 @@ def test_saturation_is_close_to_pillows():
     assert 0 <= saturation_mean(np.asarray(image)) - theirs < 1
 
 
-def test_pixel_hash_depends_on_shape():
+def test_pictures_are_told_apart_by_shape_and_by_any_pixel():
     pixels = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
     wide, tall = Image.fromarray(pixels), Image.fromarray(pixels.reshape(4, 3, 3))
-    assert measure(wide).pixels_sha256 != measure(tall).pixels_sha256
-    assert measure(wide).pixels_sha256 == hashlib.sha256(b"4x3:" + pixels.tobytes()).hexdigest()
+    assert measure(wide).picture == measure(wide.copy()).picture != measure(tall).picture
+    # Equal in every measure: one grey pixel of a white wall, moved within a block of the thumbnail.
+    walls = [Image.new("RGB", (400, 300), "white") for _ in range(2)]
+    for wall, column in zip(walls, (10, 12), strict=True):
+        wall.putpixel((column, 10), (254, 254, 254))
+    one, other = (measure(wall) for wall in walls)
+    assert (one.sharpness, one.contrast, one.phash) == (other.sharpness, other.contrast, other.phash)
+    assert (one.thumbnail == other.thumbnail).all() and one.picture != other.picture

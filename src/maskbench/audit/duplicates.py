@@ -61,7 +61,7 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._hashes, self._contrasts, self._solid = array("Q"), array("d"), bytearray()
-        self._pixels = bytearray()
+        self._pictures = bytearray()
         self._thumbnails = tempfile.TemporaryFile()  # noqa: SIM115 - this object's own context closes it
 
     def __len__(self) -> int:
@@ -78,13 +78,13 @@ class Fingerprints:
         self._hashes.append(int(quality.phash, 16))
         self._contrasts.append(quality.contrast)
         self._solid.append(quality.solid)
-        self._pixels += bytes.fromhex(quality.pixels_sha256)
+        self._pictures += quality.picture
         self._thumbnails.write(quality.thumbnail.tobytes())
 
     def exact_pairs(self) -> set[tuple[int, int]]:
         """Pairs with equal pixels (equal bytes imply them), solid pictures apart; the smaller index first."""
         same: dict[bytes, list[int]] = defaultdict(list)
-        words = np.frombuffer(self._pixels, dtype=np.uint64).reshape(-1, 4)
+        words = np.frombuffer(self._pictures, dtype=np.uint64).reshape(-1, 4)
         structured = np.flatnonzero(np.frombuffer(self._solid, dtype=np.uint8) == 0)
         order = structured[np.lexsort(words[structured].T)]  # equal ones are neighbours then
         twins = np.flatnonzero((words[order[1:]] == words[order[:-1]]).all(axis=1))

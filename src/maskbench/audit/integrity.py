@@ -12,11 +12,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from maskbench.audit.checks import Finding
 from maskbench.audit.files import Pair
-from maskbench.audit.quality import Quality, Reduced, reduce_pixels
+from maskbench.audit.quality import Quality, Reduced, pixels_in, qualities, reduce_pixels
 from maskbench.config import AuditConfig
 from maskbench.data.images import Header, ImageError, decode, read_bytes, suffix_matches
 from maskbench.data.keeping import Keeper
@@ -137,11 +135,9 @@ class _Read:
     tally: LabelTally
     kept: tuple[bytes, ...]
 
-    def facts(self) -> ImageFacts:
+    def facts(self, quality: Quality) -> ImageFacts:
         """With its measures."""
-        return ImageFacts(
-            self.header, self.sha256, self.length, self.transparent_share, self.orientation, self.reduced.quality()
-        )
+        return ImageFacts(self.header, self.sha256, self.length, self.transparent_share, self.orientation, quality)
 
 
 def inspect_pairs(pairs: Sequence[Pair], reading: Reading) -> list[Inspected]:
@@ -158,10 +154,12 @@ def inspect_pairs(pairs: Sequence[Pair], reading: Reading) -> list[Inspected]:
     photographs = [
         _read_photograph(pair, annotation, reading) for pair, annotation in zip(pairs, annotations, strict=True)
     ]
-    return [
-        _inspected(pair, annotation, photograph, reading.config.flat_contrast)
-        for pair, annotation, photograph in zip(pairs, annotations, photographs, strict=True)
-    ]
+    measured = iter(qualities([photograph.reduced for photograph in photographs if isinstance(photograph, _Read)]))
+    inspected = []
+    for pair, annotation, photograph in zip(pairs, annotations, photographs, strict=True):
+        image = photograph.facts(next(measured)) if isinstance(photograph, _Read) else photograph
+        inspected.append(_inspected(pair, annotation, photograph, image, reading.config.flat_contrast))
+    return inspected
 
 
 def _annotation_of(pair: Pair) -> Annotation | AnnotationError | None:
@@ -182,17 +180,17 @@ def _read_photograph(
     except ImageError as error:
         return error
     digest, length = hashlib.sha256(content).hexdigest(), len(content)
-    del content  # its memory serves what follows
-    pixels, header = np.asarray(photograph.rgb), photograph.header
+    content, header = photograph.rgb.tobytes(), photograph.header  # the file's memory serves what follows
     faces: list[Face] = []
     findings: list[Finding] = []
-    tally, kept = LabelTally(), tuple[bytes, ...]()
+    tally = LabelTally()
+    kept: tuple[bytes, ...] = ()
     if isinstance(annotation, Annotation):
         faces, findings = usable_faces(
             annotation, (header.width, header.height), pair.annotation_file, reading.rules, tally,
             reading.config.tiny_px,
         )  # fmt: skip
-        boxes = [face.box for face in faces]
+        pixels, boxes = pixels_in(content, photograph.rgb.size), [face.box for face in faces]
         kept = tuple(keeper.cut(pixels, boxes) for keeper in reading.keepers)
     return _Read(
         header=header,
@@ -200,7 +198,7 @@ def _read_photograph(
         length=length,
         transparent_share=photograph.transparent_share,
         orientation=photograph.orientation,
-        reduced=reduce_pixels(photograph.rgb, pixels),
+        reduced=reduce_pixels(photograph.rgb, content),
         faces=faces,
         findings=findings,
         tally=tally,
@@ -209,12 +207,9 @@ def _read_photograph(
 
 
 def _inspected(
-    pair: Pair,
-    annotation: Annotation | AnnotationError | None,
-    photograph: _Read | ImageError,
-    flat_contrast: float,
-) -> Inspected:
-    image = photograph if isinstance(photograph, ImageError) else photograph.facts()
+    pair: Pair, annotation: Annotation | AnnotationError | None, photograph: _Read | ImageError,
+    image: ImageFacts | ImageError, flat_contrast: float,
+) -> Inspected:  # fmt: skip
     findings = check_image(pair, image, flat_contrast) + check_annotation(pair, annotation, image)
     if isinstance(photograph, ImageError) or isinstance(image, ImageError) or not isinstance(annotation, Annotation):
         return Inspected(pair, None, [], findings, LabelTally(), ())

@@ -137,12 +137,13 @@ class _Rows:
             self._condense()
 
     def table(self) -> pd.DataFrame:
-        """All rows."""
+        """All rows, once."""
         if self._rows:
             self._condense()
         if not self._parts:
             return empty_table(self.schema)
-        return self._parts[0] if len(self._parts) == 1 else pd.concat(self._parts, ignore_index=True)
+        parts, self._parts = self._parts, []  # their memory is free again as soon as they are put together
+        return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
 
     def _condense(self) -> None:
         self._parts.append(pd.DataFrame(self._rows, columns=self._columns))
