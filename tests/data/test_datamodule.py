@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 import torch
@@ -87,3 +89,30 @@ def test_balanced_sampling_evens_out_classes() -> None:
 def test_ordered_batches_keep_the_tables_order() -> None:
     data = module()
     assert torch.cat([batch.rows for batch in data.ordered_dataloader("test")]).tolist() == [9, 19, 29, 39]
+
+
+class Watched:
+    """Pixels that tell where they were moved."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes, self.device = nbytes, torch.device("cpu")
+
+    def to(self, device: torch.device) -> "Watched":
+        self.device = device
+        return self
+
+
+@pytest.mark.parametrize(
+    ("device", "nbytes", "moves"), [("cuda:1", 100, True), ("cuda:1", 101, False), ("cpu", 100, False)]
+)
+def test_pixels_are_kept_on_the_gpu_that_trains_where_they_fit(
+    device: str, nbytes: int, moves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda found: (1000, 2000) if str(found) == "cuda:1" else None)
+    data = module()
+    data.canvases = Watched(nbytes)
+    data.setup("fit")  # nobody trains
+    assert data.canvases.device.type == "cpu"
+    data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)))
+    data.setup("fit")
+    assert (data.canvases.device == torch.device("cuda:1")) is moves

@@ -117,3 +117,12 @@ def test_stored_images_are_indexed_like_the_tensor_of_the_chosen_side() -> None:
     assert found[torch.tensor([2, 0])].tolist() == [20, 0]
     found.side = 8
     assert found[torch.tensor([2, 0])].tolist() == [2, 0]
+
+
+def test_moved_images_are_those_whose_side_is_chosen(images: LabelledImages, tmp_path: Path) -> None:
+    stored = StoredImages(store(images, tmp_path / "cache").by_side)
+    moved = stored.to(torch.device("meta"))
+    assert moved is stored and stored.device.type == "meta"
+    assert stored.nbytes == len(images.files) * 3 * (16**2 + 24**2)
+    stored.side = 24
+    assert moved[torch.tensor([0])].shape == (1, 3, 24, 24)

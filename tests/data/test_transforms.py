@@ -99,3 +99,14 @@ def test_an_images_augmentation_does_not_depend_on_who_shares_the_batch() -> Non
     for rank in range(3):
         own = augment(canvases[rank::3], PLAIN, config, generator(9), Share(rank, 3), 7)
         torch.testing.assert_close(own, whole[rank::3], atol=1e-6, rtol=0)
+
+
+def test_channels_that_prediction_asked_for_first_carry_gradients_later() -> None:
+    preprocess = Preprocess(4, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    with torch.inference_mode():
+        preprocess.normalise(torch.zeros(1, 3, 4, 4))
+    rgb = torch.rand(1, 3, 4, 4, requires_grad=True)
+    preprocess.normalise(rgb).square().sum().backward()  # keeps the channels for the backward pass
+    assert rgb.grad is not None
+    torch.testing.assert_close(rgb.grad[0, :, 0, 0], 2 * (rgb.detach()[0, :, 0, 0] - torch.tensor([0.1, 0.2, 0.3]))
+                               / torch.tensor([0.4, 0.5, 0.6]) ** 2)  # fmt: skip
