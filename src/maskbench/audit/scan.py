@@ -12,7 +12,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
@@ -22,6 +21,7 @@ from maskbench.audit.files import ANNOTATIONS_FOLDER, IMAGES_FOLDER, Pair, pair_
 from maskbench.audit.integrity import Face, ImageFacts, Inspected, LabelRules, LabelTally, Reading, inspect_pairs
 from maskbench.config import AuditConfig
 from maskbench.data.boxes import BOX_COLUMNS
+from maskbench.data.chains import chained
 from maskbench.data.keeping import Keeper
 from maskbench.schemas import DUPLICATES, FACES, IMAGES, empty_table, validate
 from maskbench.steps import in_order
@@ -308,12 +308,4 @@ def _groups(image_ids: Sequence[str], duplicates: pd.DataFrame) -> dict[str, int
         for a, b in zip(duplicates["image_id_a"], duplicates["image_id_b"], strict=True)
         if a in position and b in position
     ]
-    if not links:
-        return position
-    from scipy.sparse import coo_array  # a fifth of what the command imports, and few folders have duplicates
-    from scipy.sparse.csgraph import connected_components
-
-    rows, columns = np.array(links, dtype=int).T
-    graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(len(image_ids), len(image_ids)))
-    _, numbers = connected_components(graph, directed=False)
-    return dict(zip(image_ids, (int(number) for number in numbers), strict=True))
+    return dict(zip(image_ids, chained(links, len(image_ids)).tolist(), strict=True))

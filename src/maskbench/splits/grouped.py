@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from maskbench.config import SplitConfig
+from maskbench.data.chains import chained
 from maskbench.schemas import SPLITS
+from maskbench.splits.folds import grouped_folds
 
 #: Ways of dealing folds to the three sides that are tried; 2,000 take a few milliseconds.
 DEALS = 2000
@@ -37,11 +34,8 @@ def photo_groups(image_ids: pd.Series, duplicates: pd.DataFrame) -> pd.Series:
     # Photographs without faces can still link two that have some.
     unique = sorted({*image_ids, *duplicates["image_id_a"], *duplicates["image_id_b"]})
     position = {image_id: index for index, image_id in enumerate(unique)}
-    rows = duplicates["image_id_a"].map(position).to_numpy(dtype=int)
-    columns = duplicates["image_id_b"].map(position).to_numpy(dtype=int)
-    links = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(unique), len(unique)))
-    _, numbers = connected_components(links, directed=False)
-    return pd.Series(numbers.astype(int), index=pd.Index(unique, name="image_id"), name="group")
+    pairs = zip(duplicates["image_id_a"].map(position), duplicates["image_id_b"].map(position), strict=True)
+    return pd.Series(chained(pairs, len(unique)), index=pd.Index(unique, name="image_id"), name="group")
 
 
 def split_faces(faces: pd.DataFrame, duplicates: pd.DataFrame, config: SplitConfig, split_id: int = 0) -> pd.DataFrame:
@@ -95,20 +89,8 @@ def _grouped_sides(
     folds = min(config.folds, len(np.unique(group)), largest_class)
     if folds < len(SPLITS):
         raise SplitError(f"split: {len(np.unique(group))} group(s) of photographs cannot fill three sides")
-    fold_of = _folds(labels, group, folds, seed)
+    fold_of = grouped_folds(labels, group, folds, seed)
     return np.asarray(SPLITS)[_deal_folds(fold_of, labels, config, seed)[fold_of]]
-
-
-def _folds(labels: NDArray[np.object_], group: NDArray[np.int_], folds: int, seed: int) -> NDArray[np.int_]:
-    """Fold of every face: stratified, no group in two."""
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    fold_of = np.empty(len(labels), dtype=int)
-    with warnings.catch_warnings():
-        # A class with fewer faces than folds is expected here; the deal of the folds evens it out.
-        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        for fold, (_, members) in enumerate(splitter.split(labels, labels, group)):
-            fold_of[members] = fold
-    return fold_of
 
 
 def _kfold_sides(
@@ -121,10 +103,10 @@ def _kfold_sides(
     if len(np.unique(group)) < max(config.k, inner) + 1 or largest_class < config.k:
         raise SplitError(f"split: {len(np.unique(group))} group(s) of photographs cannot fill {config.k} folds")
     sides = np.full(len(labels), "train", dtype="<U5")
-    test = _folds(labels, group, config.k, seed) == fold
+    test = grouped_folds(labels, group, config.k, seed) == fold
     rest = np.flatnonzero(~test)
     sides[test] = "test"
-    sides[rest[_folds(labels[rest], group[rest], inner, seed) == 0]] = "val"
+    sides[rest[grouped_folds(labels[rest], group[rest], inner, seed) == 0]] = "val"
     return sides
 
 
@@ -155,6 +137,8 @@ def _random_sides(
     labels: NDArray[np.object_], group: NDArray[np.int_], config: SplitConfig, seed: int
 ) -> NDArray[np.str_]:
     """Stratified split of faces that ignores photographs: the leaky protocol, on purpose."""
+    from sklearn.model_selection import train_test_split  # half of what the command would import, for this alone
+
     indices = np.arange(len(labels))
     _, val, test = config.fractions
     try:
