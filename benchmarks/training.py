@@ -86,7 +86,7 @@ def loop_rate(config: Config, inputs: FitInputs, steps: int, skip: int = 3) -> f
     execution.place(model)
     data = build_datamodule(inputs, config, 0)
     module = ArmModule(
-        model, arm="bench", run=0, seed=0, classes=inputs.classes,
+        model, implementation=STUDY_ARMS[1].implementation, arm="bench", run=0, seed=0, classes=inputs.classes,
         criterion=build_loss(config.train, data.class_counts()),
         preprocess=preprocess_from(config), execution=execution, train=config.train, evaluate=config.evaluate,
     )  # fmt: skip

@@ -116,3 +116,5 @@ def test_pixels_are_kept_on_the_gpu_that_trains_where_they_fit(
     data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)))
     data.setup("fit")
     assert (data.canvases.device == torch.device("cuda:1")) is moves
+    data.teardown("fit")
+    assert data.canvases.device.type == "cpu"

@@ -126,3 +126,5 @@ def test_moved_images_are_those_whose_side_is_chosen(images: LabelledImages, tmp
     assert stored.nbytes == len(images.files) * 3 * (16**2 + 24**2)
     stored.side = 24
     assert moved[torch.tensor([0])].shape == (1, 3, 24, 24)
+    back = stored.to(torch.device("cpu"))
+    assert back.device.type == "cpu" and back[torch.tensor([0])].numel()

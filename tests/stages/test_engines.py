@@ -117,26 +117,29 @@ def test_a_killed_process_is_replaced_and_results_are_those_of_one_process(
 
 
 @pytest.mark.parametrize(
-    ("gpus", "cores", "tasks", "devices", "expected"),
+    ("gpus", "threads", "tasks", "devices", "size", "expected"),
     [
-        (1, 16, "cccccccccc", 1, 4),  # classifiers share a GPU,
-        (1, 2, "cccc", 1, 2),  # a core each,
-        (2, 16, "cccccccccc", 1, 8),
-        (2, 16, "ccc", 1, 3),  # but not more than there are;
-        (2, 16, "dddd", 1, 2),  # a detector has one for itself,
-        (4, 64, "cccc", 2, 2),  # and so has a training that takes several
-        (0, 16, "cccccccccc", 1, 4),  # a CPU's threads
-        (0, 2, "cccc", 1, 2),
-        (0, 2, "cccc", 2, 1),
+        (1, 16, "cccccccccc", 1, 96, 4),  # classifiers share a GPU,
+        (1, 2, "cccc", 1, 96, 2),  # a thread each,
+        (2, 16, "cccccccccc", 1, 96, 8),
+        (1, 16, "cccccccccc", 1, 160, 3),  # as far as its 16 GiB go,
+        (1, 16, "cccccccccc", 1, 512, 1),
+        (2, 16, "ccc", 1, 96, 3),  # but not more than there are;
+        (2, 16, "dddd", 1, 96, 2),  # a detector has one for itself,
+        (4, 64, "cccc", 2, 96, 2),  # and so has a training that takes several
+        (0, 16, "cccccccccc", 1, 96, 4),  # a CPU's threads
+        (0, 2, "cccc", 1, 96, 2),
+        (0, 2, "cccc", 2, 96, 1),
     ],
 )
 def test_jobs_at_a_time_where_nobody_says_it(
-    gpus: int, cores: int, tasks: str, devices: int, expected: int, monkeypatch: pytest.MonkeyPatch
+    gpus: int, threads: int, tasks: str, devices: int, size: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(side_by_side, "gpus", lambda: [str(number) for number in range(gpus)])
-    monkeypatch.setattr(side_by_side.os, "cpu_count", lambda: cores)
-    monkeypatch.setattr("torch.get_num_threads", lambda: cores)
-    jobs = [SimpleNamespace(task={"c": "classify", "d": "detect"}[task]) for task in tasks]
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: SimpleNamespace(total_memory=16 * 2**30))
+    small = make_config("quick", {"faces": {"input_size": size}})
+    jobs = [SimpleNamespace(task={"c": "classify", "d": "detect"}[task], config=small) for task in tasks]
     assert side_by_side.places(jobs, devices) == expected  # type: ignore[arg-type]
 
 

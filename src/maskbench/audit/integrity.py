@@ -180,7 +180,8 @@ def _read_photograph(
     except ImageError as error:
         return error
     digest, length = hashlib.sha256(content).hexdigest(), len(content)
-    content, header = photograph.rgb.tobytes(), photograph.header  # the file's memory serves what follows
+    del content  # its memory serves what follows
+    rgb, header = photograph.rgb.tobytes(), photograph.header
     faces: list[Face] = []
     findings: list[Finding] = []
     tally = LabelTally()
@@ -190,7 +191,7 @@ def _read_photograph(
             annotation, (header.width, header.height), pair.annotation_file, reading.rules, tally,
             reading.config.tiny_px,
         )  # fmt: skip
-        pixels, boxes = pixels_in(content, photograph.rgb.size), [face.box for face in faces]
+        pixels, boxes = pixels_in(rgb, photograph.rgb.size), [face.box for face in faces]
         kept = tuple(keeper.cut(pixels, boxes) for keeper in reading.keepers)
     return _Read(
         header=header,
@@ -198,7 +199,7 @@ def _read_photograph(
         length=length,
         transparent_share=photograph.transparent_share,
         orientation=photograph.orientation,
-        reduced=reduce_pixels(photograph.rgb, content),
+        reduced=reduce_pixels(photograph.rgb, rgb),
         faces=faces,
         findings=findings,
         tally=tally,

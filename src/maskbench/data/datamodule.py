@@ -31,7 +31,7 @@ class Canvases(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """What they take."""
+        """Bytes that they take."""
         ...
 
     def to(self, device: torch.device, /) -> Self:
@@ -139,6 +139,7 @@ class FaceDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.canvases, self.seed, self.num_classes = canvases, seed, len(classes)
+        self._home: tuple[Canvases, torch.device] | None = None
         self.batch_size, self.eval_batch_size, self.balanced = batch_size, eval_batch_size, balanced
         position = {name: index for index, name in enumerate(classes)}
         self.targets = torch.tensor([position[label] for label in split["label"]])
@@ -156,7 +157,13 @@ class FaceDataModule(L.LightningDataModule):
         """Keep the pixels on the GPU that trains, where they fit: a batch is then gathered there."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if device.type == "cuda" and self.canvases.nbytes <= GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
-            self.canvases = self.canvases.to(device)
+            self._home, self.canvases = (self.canvases, self.canvases.device), self.canvases.to(device)
+
+    def teardown(self, stage: str) -> None:
+        """Give the GPU's memory back."""
+        if self._home is not None:
+            canvases, device = self._home
+            self._home, self.canvases = None, canvases.to(device)
 
     def class_counts(self) -> Tensor:
         """Training faces per class, by the labels that are trained with: int64 (K,)."""

@@ -54,7 +54,7 @@ class StoredImages:
     """
 
     def __init__(self, by_side: dict[int, Tensor]) -> None:
-        self.by_side = by_side
+        self._stored = self.by_side = by_side
         self.side = min(by_side)
 
     @property
@@ -64,12 +64,13 @@ class StoredImages:
 
     @property
     def nbytes(self) -> int:
-        """What they take at all sides."""
+        """Bytes that they take at all sides."""
         return sum(images.nbytes for images in self.by_side.values())
 
     def to(self, device: torch.device) -> StoredImages:
-        """The images themselves, moved: whoever chooses the side goes on choosing it."""
-        self.by_side = {side: images.to(device) for side, images in self.by_side.items()}
+        """These images, moved: whoever chooses the side goes on choosing it. Stored ones stay, for the way back."""
+        at_home = all(images.device == device for images in self._stored.values())
+        self.by_side = self._stored if at_home else {side: images.to(device) for side, images in self._stored.items()}
         return self
 
     def __getitem__(self, rows: Tensor) -> Tensor:

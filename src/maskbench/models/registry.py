@@ -38,6 +38,11 @@ IMPLEMENTATIONS: dict[str, Callable[[int], nn.Module]] = {
     "torchvision": _torchvision,
 }
 
+#: Those whose passes are the same kernels every time, so that they can be recorded on a GPU and replayed. A new model
+#: is trained kernel by kernel; it may be added here if nothing in it depends on data, waits for the GPU or is random,
+#: every parameter has a gradient in every step, and nobody hooks into its layers.
+REPLAYABLE = frozenset({"manual", "torchvision"})
+
 
 def build_model(
     implementation: str,

@@ -17,6 +17,9 @@ from maskbench.stages.jobs import Job, split_of_run
 from maskbench.stages.training import make_jobs
 from maskbench.steps import in_steps
 
+#: Models of one split that are shown the same changed faces, side by side in memory: 85 MB each.
+_TOGETHER = 10
+
 
 def intervene(context: Context) -> list[Path]:
     """Predict intervened test faces with every best checkpoint; only the interventions that were asked for."""
@@ -57,14 +60,16 @@ def _intervened(context: Context) -> pd.DataFrame:
     for job in make_jobs(context, context.folders.stage("train"), config, None):
         rows = np.flatnonzero((split_of_run(context, job.seed)["split"] == "test").to_numpy())
         groups.setdefault(rows.tobytes(), (rows, []))[1].append(job)
-    parts = []
-    for number, (rows, jobs) in enumerate(groups.values(), start=1):
-        models = [load_checkpoint(job.folder / BEST) for job in jobs]
-        title = "interventions" if len(groups) == 1 else f"interventions, split {number} of {len(groups)}"
-        parts.append(
-            intervened_table(
-                models, crops, faces, rows, chosen, seed=config.split.seed, progress=context.progress(title)
-            )
-        )
+    parts = [(rows, jobs[start : start + _TOGETHER]) for rows, jobs in groups.values()
+             for start in range(0, len(jobs), _TOGETHER)]  # fmt: skip
+
+    def predict(number: int, rows: NDArray[np.int64], jobs: list[Job]) -> pd.DataFrame:
+        title = "interventions" if len(parts) == 1 else f"interventions, part {number} of {len(parts)}"
+        found = intervened_table(
+            [load_checkpoint(job.folder / BEST) for job in jobs], crops, faces, rows, chosen,
+            seed=config.split.seed, progress=context.progress(title),
+        )  # fmt: skip
         context.notify("intervened with " + ", ".join(f"{job.arm.name} seed {job.seed}" for job in jobs))
-    return pd.concat(parts, ignore_index=True)
+        return found
+
+    return pd.concat([predict(number, *part) for number, part in enumerate(parts, start=1)], ignore_index=True)

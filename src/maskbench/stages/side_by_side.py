@@ -17,26 +17,41 @@ Bar = Callable[[int, int], None]
 Failures = list[tuple[Job, str]]
 #: Jobs at a time on a CPU, and on each GPU, where nobody says how many: each holds the faces and torch in memory.
 MOST = 4
+#: What a training takes of a GPU whatever its size, bytes; and for each pixel of a batch: a ResNet34 in bf16 keeps
+#: about a thousand bytes for each, and a recording holds them beside what validation takes.
+_FIXED, _PER_PIXEL = 2 * 2**30, 4096
 
 
 def places(jobs: Sequence[Job], devices: int = 1) -> int:
     """How many jobs to run at a time where nobody says it.
 
-    A network of small faces does not fill a GPU: up to `MOST` trainings of classifiers share one, a core each; one of
-    a detector has it for itself. Without a GPU, a job for each thread that this process may use (`OMP_NUM_THREADS`), at
-    most `MOST`: trainings of small faces do more work with a thread each than one after another with all of them.
+    A network of small faces does not fill a GPU: up to `MOST` trainings of classifiers share one, a thread of this
+    process's each (`OMP_NUM_THREADS`) and as far as its memory goes; one of a detector has it for itself. Without a
+    GPU, a job for each thread, at most `MOST`: trainings of small faces do more work with a thread each than one after
+    another with all of them.
 
     Args:
         jobs: to be done.
         devices: that each of them takes.
+
+    Returns:
+        At least 1, at most as many as there are jobs.
     """
     import torch
 
-    if found := len(gpus()):
-        shared = devices == 1 and all(job.task == "classify" for job in jobs)
-        each = max(1, min(MOST, (os.cpu_count() or 1) // found)) if shared else 1
-        return max(1, min(len(jobs), found * each // devices))
-    return max(1, min(len(jobs), torch.get_num_threads() // devices, MOST))
+    threads = torch.get_num_threads()
+    if not (found := len(gpus())):
+        return max(1, min(len(jobs), threads // devices, MOST))
+    each = 1
+    if devices == 1 and all(job.task == "classify" for job in jobs):
+        memory = min(torch.cuda.get_device_properties(index).total_memory for index in range(found))
+        each = max(1, min(MOST, threads // found, *(int(memory // _gpu_memory(job)) for job in jobs)))
+    return max(1, min(len(jobs), found * each // devices))
+
+
+def _gpu_memory(job: Job) -> int:
+    """What a classifier's training may take, bytes: a rough bound."""
+    return _FIXED + _PER_PIXEL * job.config.train.batch_size * job.config.faces.input_size**2
 
 
 def gpus() -> list[str]:

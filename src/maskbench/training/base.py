@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
@@ -68,6 +70,25 @@ class MeasuredModule(L.LightningModule):
     def released(self) -> nn.Module:
         """The model whose weights are kept."""
         return self.model
+
+    def release(self) -> None:
+        """Free what only training needs; called when it ends, however it does."""
+
+    def require_finite(self, split: str, losses: Iterable[tuple[str, str, float]]) -> None:
+        """Stop a training that has gone astray.
+
+        Args:
+            split: side that was measured.
+            losses: (metric, "", value) of the epoch.
+
+        Raises:
+            ValueError: one is NaN or infinite.
+        """
+        if broken := [name for name, _, value in losses if not math.isfinite(value)]:
+            raise ValueError(
+                f"{self.history.arm} seed {self.history.seed}: {broken[0]} ({split}) is not finite in epoch "
+                f"{self.current_epoch + 1}; lower the learning rate or set gradient_clip"
+            )
 
     def start_epoch(self) -> None:
         """Forget the last epoch's sums."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,15 +32,10 @@ class KeepBest(Callback):
         """Compare and save."""
         if trainer.sanity_checking or not isinstance(pl_module, MeasuredModule):
             return
-        epoch, history = trainer.current_epoch, pl_module.history
+        epoch = trainer.current_epoch
         score = pl_module.score(epoch)
         if score is None:
             return
-        if not all(map(math.isfinite, score)):
-            raise ValueError(
-                f"{history.arm} seed {history.seed}: validation is not finite in epoch {epoch + 1}; "
-                "lower the learning rate or set gradient_clip"
-            )
         if score > self.score:
             self.epoch, self.score = epoch, score
             if trainer.is_global_zero:

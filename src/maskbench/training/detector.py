@@ -138,11 +138,17 @@ class DetectorModule(MeasuredModule):
         self.found += zip(chosen, detect_batch(self.average, images, settings, self.execution), strict=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Close the epoch's measurements of both sides."""
+        """Close the epoch's measurements of both sides.
+
+        Raises:
+            ValueError: the loss is not finite.
+        """
         if self.trainer.sanity_checking:
             return
-        rows = [("train", "loss", "", float(self.loss.compute()))]
+        loss = float(self.loss.compute())
         self.loss.reset()
+        self.require_finite("train", [("loss", "", loss)])
+        rows = [("train", "loss", "", loss)]
         if self.due(self.current_epoch):
             rows += self._measured()
         self.history.add(

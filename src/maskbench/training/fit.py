@@ -130,6 +130,7 @@ def fit_arm(
     datamodule = build_datamodule(inputs, config, init_seed)
     module = ArmModule(
         model,
+        implementation=arm.implementation,
         arm=arm.name,
         run=seed,
         seed=init_seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import cast
 
@@ -18,7 +19,8 @@ class Replayed:
 
     A ResNet of small images has hundreds of kernels that take less time than their launches do, so a GPU waits for
     the processor. Replaying launches the same kernels on the same numbers at once; results are equal bit by bit
-    (tested where there is a GPU). Every shape of a whole batch has its own recording; other batches run as ever.
+    (tested where there is a GPU). One shape is recorded at a time, for a recording holds a batch's activations; another
+    shape takes its place. Batches that are not whole run as ever.
 
     Args:
         model: on a GPU, in training; every parameter learns, nobody hooks into it, one process trains it.
@@ -31,15 +33,23 @@ class Replayed:
 
     def __init__(self, model: nn.Module, execution: Execution, batch: int) -> None:
         self.model, self.execution, self.batch = model, execution, batch
-        self._recorded: dict[torch.Size, Pass] = {}
+        self.shape: torch.Size | None = None
+        self._pass: Pass | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits of (B, 3, S, S) images; their backward pass is replayed too."""
+        """Logits (B, K), in the precision of the pass, of float32 (B, 3, S, S) images; backward is replayed too."""
         if len(images) != self.batch:
             return cast(Tensor, self.model(images))
-        if images.shape not in self._recorded:
-            self._recorded[images.shape] = self._record(images)
-        return self._recorded[images.shape](images)
+        if self._pass is None or images.shape != self.shape:
+            self.forget()
+            self._pass, self.shape = self._record(images), images.shape
+        return self._pass(images)
+
+    def forget(self) -> None:
+        """Free what was recorded: it lies in cycles, which only the collector finds."""
+        self._pass, self.shape = None, None
+        gc.collect()
+        torch.cuda.empty_cache()
 
     def _record(self, images: Tensor) -> Pass:
         """Passes over images of this shape; batch norm's statistics stay as they were."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from maskbench.data.transforms import Preprocess, augment
 from maskbench.evaluation.confusion import confusion_metrics
 from maskbench.models.execution import Execution
 from maskbench.models.forward import evaluation_logits
+from maskbench.models.registry import REPLAYABLE
 from maskbench.seeding import generator
 from maskbench.training.base import MeasuredModule
 from maskbench.training.diagnostics import GradientFlow
@@ -32,6 +32,7 @@ class ArmModule(MeasuredModule):
 
     Args:
         model: the network.
+        implementation: what the network was built by.
         arm: its name.
         run: its number, what tables call `seed`.
         seed: of augmentation.
@@ -47,6 +48,7 @@ class ArmModule(MeasuredModule):
         self,
         model: nn.Module,
         *,
+        implementation: str,
         arm: str,
         run: int,
         seed: int,
@@ -61,6 +63,7 @@ class ArmModule(MeasuredModule):
             model, arm=arm, run=run, seed=seed, execution=execution, moving_average=train.moving_average,
             gradient_clip=train.gradient_clip,
         )  # fmt: skip
+        self.implementation = implementation
         self.criterion, self.classes, self.preprocess = criterion, classes, preprocess
         self.protocol, self.evaluate = train, evaluate
         self.flow = GradientFlow(model)
@@ -77,14 +80,20 @@ class ArmModule(MeasuredModule):
     # --- training -------------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
-        """On a GPU, record the passes: all parameters must learn, and one process train them."""
-        whole = self.protocol.regime in ("full", "discriminative") and self.trainer.world_size == 1
-        if whole and self.execution.device == "cuda":
+        """On a GPU, record the passes where that can be done."""
+        if self.replays():
             self._replayed = Replayed(self.model, self.execution, self.protocol.batch_size)
 
-    def on_train_end(self) -> None:
-        """Forget them: they hold a batch's activations."""
-        self._replayed = None
+    def replays(self) -> bool:
+        """Whether passes are recorded: all parameters must learn in every step, and one process train them."""
+        whole = self.protocol.regime in ("full", "discriminative") and self.trainer.world_size == 1
+        return whole and self.execution.device == "cuda" and self.implementation in REPLAYABLE
+
+    def release(self) -> None:
+        """Free the recording."""
+        if self._replayed is not None:
+            self._replayed.forget()
+            self._replayed = None
 
     def learn(self, images: Tensor) -> Tensor:
         """Logits (B, K) of views (B, 3, S, S) that will be learnt from."""
@@ -200,11 +209,7 @@ class ArmModule(MeasuredModule):
             ValueError: a loss is not finite.
         """
         counts, losses = sums.close()
-        if broken := [name for name, _, value in losses if not math.isfinite(value)]:
-            raise ValueError(
-                f"{self.history.arm} seed {self.history.seed}: {broken[0]} ({split}) is not finite in epoch "
-                f"{self.current_epoch + 1}; lower the learning rate or set gradient_clip"
-            )
+        self.require_finite(split, losses)
         measured = [*losses, *confusion_metrics(counts, self.classes)]
         where = {"epoch": self.current_epoch, "split": split}
         self.history.add("epochs", [{**where, "metric": m, "class_name": c, "value": float(v)} for m, c, v in measured])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import nn
@@ -45,7 +44,8 @@ class PretrainModule(ArmModule):
         native: int,
     ) -> None:
         super().__init__(
-            model, arm=recipe.implementation, run=recipe.seed, seed=recipe.seed, classes=classes, criterion=criterion,
+            model, implementation=recipe.implementation, arm=recipe.implementation,
+            run=recipe.seed, seed=recipe.seed, classes=classes, criterion=criterion,
             preprocess=preprocess_at(recipe, recipe.size_in(0)), execution=execution, train=recipe.train,
             evaluate=EvaluateConfig(batch_size=recipe.evaluate_batch_size, flip_average=False),
         )  # fmt: skip
@@ -82,12 +82,8 @@ class PretrainModule(ArmModule):
             ValueError: a loss is not finite.
         """
         counts, losses = sums.close()
+        self.require_finite(split, losses)
         values = {name: value for name, _, value in losses} | {"top1": float(accuracy(counts))}
-        broken = [name for name, value in values.items() if not math.isfinite(value)]
-        if broken:
-            raise ValueError(
-                f"epoch {self.current_epoch + 1}: {broken[0]} of {split} is not finite; lower train.learning_rate"
-            )
         where = {"epoch": self.current_epoch, "split": split, "class_name": ""}
         self.history.add("epochs", [{**where, "metric": name, "value": value} for name, value in values.items()])
         self.log_dict({f"{split}/{name}": value for name, value in values.items()}, logger=True)

@@ -20,6 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from maskbench.models.execution import Execution
 from maskbench.models.pretrained import WeightsRecord
 from maskbench.storage import atomic_path
+from maskbench.training.base import MeasuredModule
 from maskbench.training.callbacks import EpochBar, ResumePoint
 from maskbench.training.checkpoint import RESUME
 from maskbench.training.processes import ALONE, Processes
@@ -63,10 +64,13 @@ def build_trainer(
         progress: show a progress bar.
         processes: that train this model together; of several, each was started by itself.
         all_learn: whether every parameter learns in every step.
+
+    On a GPU this process computes deterministically from now on, without torch's filling of what it allocates.
     """
-    # With deterministic kernels torch also fills what it allocates, to show reads of what was never written: a third
-    # pass over every activation for nothing.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if execution.device == "cuda":
+        # With deterministic kernels torch also fills what it allocates, to show reads of what was never written: a
+        # third pass over every activation for nothing.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     resume = ResumePoint(folder / RESUME, resume_seconds)
     bar = [EpochBar(refresh_rate=1)] if progress else []
     with quiet_lightning():
@@ -102,7 +106,7 @@ def describe_weights(weights: WeightsRecord) -> str:
     return line
 
 
-def fit_module(trainer: L.Trainer, module: L.LightningModule, folder: Path, **data: Any) -> None:
+def fit_module(trainer: L.Trainer, module: MeasuredModule, folder: Path, **data: Any) -> None:
     """Train, or go on from the folder's resume checkpoint.
 
     Raises:
@@ -114,6 +118,8 @@ def fit_module(trainer: L.Trainer, module: L.LightningModule, folder: Path, **da
             trainer.fit(module, ckpt_path=str(resume) if resume.is_file() else None, weights_only=True, **data)
         except SystemExit as error:  # how Lightning ends after Ctrl-C
             raise KeyboardInterrupt from error
+        finally:
+            module.release()
 
 
 @contextmanager
