@@ -83,6 +83,16 @@ def test_no_page_fetches_anything_from_elsewhere(site: Path) -> None:
         assert not re.search(r"(@import|url\()\s*['\"]?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet
 
 
+def test_code_that_pages_include_is_there(site: Path) -> None:
+    """A line that a formatter has taken apart is shown as it stands, and nothing warns."""
+    page, code = (site / "extending.html").read_text(), (ROOT / "tests" / "test_extending.py").read_text()
+    regions = re.findall(r"# --8<-- \[start:\w+\]\n(.*?)# --8<-- \[end", code, re.DOTALL)
+    names = [re.findall(r"(?:def|class) (\w+)", region) for region in regions]
+    assert len(regions) == 4 and all(name in page for region in names for name in region)
+    left = [path for path in site.rglob("*.html") if re.search(r"--8\s*&lt;", path.read_text())]
+    assert left == []
+
+
 def test_every_command_and_option_is_on_the_page_of_commands(site: Path) -> None:
     page = Page(site / "commands.html")
     for name, command in commands().items():

@@ -133,7 +133,10 @@ EngineName = Annotated[
 Workers = Annotated[
     int,
     typer.Option(
-        "--workers", "-j", min=0, help="trainings side by side; 0: up to 4 per GPU, or one per CPU thread (up to 4)"
+        "--workers",
+        "-j",
+        min=0,
+        help="trainings side by side; 0: up to 4 classifiers or a detector per GPU, or one per CPU thread (up to 4)",
     ),
 ]
 Devices = Annotated[
