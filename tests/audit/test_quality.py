@@ -1,11 +1,10 @@
 import imagehash
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFilter
-from scipy.fft import dct
 from scipy.ndimage import laplace
 
 from maskbench.audit.quality import block_sums, dct_hashes, hashed_luma, measure, thumbnail_of
@@ -17,8 +16,14 @@ PHOTOS = hnp.arrays(
 )
 
 
+#: Frequencies of it are zero but for rounding, so its hash is that of `imagehash` only if it is computed alike.
+TIED = np.full((2, 6, 3), 23, dtype=np.uint8)
+TIED[1, 0, 1] = 162
+
+
 @settings(max_examples=60, deadline=None)
 @given(PHOTOS)
+@example(TIED)
 def test_measures_equal_references(pixels):
     image = Image.fromarray(pixels)
     quality = measure(image)
@@ -123,14 +128,3 @@ def test_pictures_are_told_apart_by_shape_and_by_any_pixel():
     one, other = (measure(wall) for wall in walls)
     assert (one.sharpness, one.contrast, one.phash) == (other.sharpness, other.contrast, other.phash)
     assert (one.thumbnail == other.thumbnail).all() and one.picture != other.picture
-
-
-def test_hashes_are_those_of_scipys_cosine_transform():
-    rng = np.random.default_rng(1)
-    stripes = np.tile(rng.integers(0, 256, (4, 1, 32), dtype=np.uint8), (1, 32, 1))
-    pictures = [rng.integers(0, 256, (40, 32, 32), dtype=np.uint8), stripes, stripes.transpose(0, 2, 1),
-                np.full((1, 32, 32), 200, dtype=np.uint8)]  # fmt: skip
-    small = np.concatenate(pictures)
-    lowest = dct(dct(small.astype(float), axis=1)[:, :8], axis=2)[:, :, :8].reshape(len(small), -1)
-    expected = [np.packbits(one > np.median(one)).tobytes().hex() for one in lowest]
-    assert dct_hashes(small) == expected and len(set(expected)) == len(small)
