@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from maskbench import schemas
 from maskbench.config import SplitConfig
+from maskbench.splits.folds import grouped_folds
 from maskbench.splits.grouped import SplitError, photo_groups, split_faces, split_proportions
 from maskbench.splits.leakage import is_leak_free, measure_leakage
 from tests.conftest import faces_table
@@ -51,6 +52,19 @@ def test_no_group_ever_sits_on_two_sides(study: tuple[pd.DataFrame, pd.DataFrame
     sides = split.set_index("image_id")["split"].groupby(level=0).first()
     for a, b in zip(duplicates["image_id_a"], duplicates["image_id_b"], strict=True):
         assert sides[a] == sides[b]
+
+
+@pytest.mark.parametrize("seed", [23, 233, 290, 639])
+def test_an_empty_fold_is_no_hole(seed: int) -> None:
+    """With hardly more groups than folds one may stay empty, scikit-learn's too."""
+    rng = np.random.default_rng(seed)
+    images = np.repeat([f"p{i:02d}" for i in range(17)], rng.integers(1, 6, 17)).tolist()
+    labels = rng.choice(["a", "b", "c"], len(images), p=[0.7, 0.2, 0.1]).tolist()
+    faces = faces_table(["a", "b", "c", "a", "b", "c", *labels[6:]], images)
+    fold_of = grouped_folds(faces["label"].to_numpy(), faces["image_id"].to_numpy(), 17, seed)
+    assert len(np.unique(fold_of)) < 17 == fold_of.max() + 1
+    split = split_faces(faces, pairs(), SplitConfig(seed=seed))
+    assert is_leak_free(split) and set(split["split"]) == {"train", "val", "test"}
 
 
 def crowd(rng: np.random.Generator) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def split_faces(faces: pd.DataFrame, duplicates: pd.DataFrame, config: SplitConf
         `schemas.SPLIT`, one row per face in the order of `faces`.
 
     Raises:
-        SplitError: fewer than three groups, or a class is missing from the training side.
+        SplitError: too few groups, or a class is missing from the training side.
     """
     group = faces["image_id"].map(photo_groups(faces["image_id"], duplicates)).to_numpy()
     labels = faces["label"].to_numpy()
@@ -75,6 +75,8 @@ def split_faces(faces: pd.DataFrame, duplicates: pd.DataFrame, config: SplitConf
             "seed": seed,
         }
     )
+    if empty := [side for side in SPLITS if side not in set(sides)]:
+        raise SplitError(f"split: no face on the side {empty[0]}; there are {len(np.unique(group))} group(s) only")
     absent = sorted(set(labels) - set(split.loc[split["split"] == "train", "label"]))
     if absent:
         raise SplitError(f"split: no training face of class {', '.join(absent)}; it sits in too few photographs")
@@ -118,8 +120,9 @@ def _deal_folds(
     Of many random deals: those that leave the fewest classes without a face on some side, and of these the
     one with the smallest squared relative error of class counts.
     """
-    counts = pd.crosstab(fold_of, labels).to_numpy(dtype=float)  # (F, K)
-    folds = len(counts)
+    folds = int(fold_of.max()) + 1
+    # A fold may be empty where there are hardly more groups than folds.
+    counts = pd.crosstab(fold_of, labels).reindex(range(folds), fill_value=0).to_numpy(dtype=float)  # (F, K)
     sizes = np.maximum(1, np.round(np.array(config.fractions) * folds)).astype(int)
     sizes[0] = folds - sizes[1:].sum()
     pattern = np.repeat(np.arange(len(SPLITS)), sizes)
