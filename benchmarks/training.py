@@ -24,7 +24,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset, default_collate
+from torch.utils.data import DataLoader, default_collate
 
 from bare import Step
 from maskbench import schemas, study
@@ -38,7 +38,7 @@ from maskbench.training.fit import FitInputs, build_datamodule, preprocess_from
 from maskbench.training.graphs import Replayed
 from maskbench.training.losses import build_loss
 from maskbench.training.module import ArmModule
-from maskbench.training.trainer import quiet_lightning
+from maskbench.training.trainer import build_trainer, fit_module
 
 NOTEBOOK_PX = 226
 
@@ -72,6 +72,7 @@ class StepClock(L.Callback):
         if batch_idx == self.skip:
             wait_for_gpu()
             self.started = time.perf_counter()
+        self.steps += batch_idx >= self.skip  # fewer than asked for where the epoch is shorter
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Stop it."""
@@ -91,18 +92,11 @@ def loop_rate(config: Config, inputs: FitInputs, steps: int, skip: int = 3) -> f
         preprocess=preprocess_from(config), execution=execution, train=config.train, evaluate=config.evaluate,
     )  # fmt: skip
     clock = StepClock(skip)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    with tempfile.TemporaryDirectory() as folder, quiet_lightning():
-        trainer = L.Trainer(
-            accelerator="gpu" if execution.device == "cuda" else "cpu", devices=1, max_epochs=1,
-            precision=execution.lightning_precision(), limit_train_batches=steps + skip, limit_val_batches=0,
-            deterministic="warn" if execution.device == "cuda" else None, callbacks=[clock],
-            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            log_every_n_steps=1, use_distributed_sampler=False,
-            logger=L.pytorch.loggers.TensorBoardLogger(folder),
-        )  # fmt: skip
-        trainer.fit(module, datamodule=data)
-    return steps * config.train.batch_size / (clock.ended - clock.started)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = build_trainer(execution, Path(folder), [clock], epochs=1, resume_seconds=0, progress=False)
+        trainer.limit_train_batches, trainer.limit_val_batches = steps + skip, 0
+        fit_module(trainer, module, Path(folder), datamodule=data)
+    return clock.steps * config.train.batch_size / (clock.ended - clock.started)
 
 
 def bare_rate(config: Config, classes: int, steps: int, replayed: bool = False, skip: int = 3) -> float:
@@ -167,7 +161,7 @@ def main() -> None:
     decoded = [(face.float() / 255, 0) for face in large[:, :, :NOTEBOOK_PX, :NOTEBOOK_PX]]
     execution = resolve_execution(config.train, config.faces.input_size)
     on_gpu = execution.device == "cuda"
-    steps = max(2, min(60 if on_gpu else 20, len(TensorDataset(inputs.canvases)) // config.train.batch_size - 6))
+    steps = max(2, min(60 if on_gpu else 20, len(inputs.canvases) // config.train.batch_size - 6))
     rates: dict[str, list[float]] = {"loop": [], "bare": [], "notebook": [], "notebook frozen": []}
     if on_gpu:
         rates["bare replayed"] = []

@@ -61,11 +61,9 @@ def intervened_table(
     if len(seen) != 1:
         raise ValueError("models: they see faces with unlike preprocessing")
     preprocess, margin = seen.pop()
-    subjects = [_Subject.of(model, record, faces, rows) for model, record in models]
     shown = _Shown(crops, faces, rows, margin, preprocess, seed)
     untouched = shown.canvases()
-    for subject in subjects:
-        subject.look(untouched)
+    subjects = [_Subject.shown(untouched, model, record, faces.iloc[rows], rows) for model, record in models]
     steps = [(item, *step) for item in interventions for step in item.positions(margin).items()]
     for done, (item, level, place) in enumerate(steps, start=1):
         canvases = shown.canvases(item, level)
@@ -129,8 +127,8 @@ class _Subject:
         faces: that it is shown.
         rows: their places.
         targets: int64 (M,), their classes.
-        parts: of the table, so far.
         found: logits of the untouched faces.
+        parts: of the table, so far.
     """
 
     predictor: _Predictor
@@ -140,36 +138,34 @@ class _Subject:
     faces: pd.DataFrame
     rows: Rows
     targets: torch.Tensor
+    found: Logits
     parts: list[pd.DataFrame] = field(default_factory=list)
-    found: Logits | None = None
 
     @classmethod
-    def of(cls, model: nn.Module, record: dict[str, Any], faces: pd.DataFrame, rows: Rows) -> _Subject:
-        """A checkpoint's.
+    def shown(
+        cls, untouched: torch.Tensor, model: nn.Module, record: dict[str, Any], faces: pd.DataFrame, rows: Rows
+    ) -> _Subject:
+        """A checkpoint's, after it has seen the faces (M) as they are.
 
         Raises:
             ValueError: a label is none of its classes.
         """
-        classes, part = tuple(record["classes"]), faces.iloc[rows]
+        classes = tuple(record["classes"])
         position = {name: index for index, name in enumerate(classes)}
-        unknown = sorted(set(part["label"]) - set(classes))
+        unknown = sorted(set(faces["label"]) - set(classes))
         if unknown:
             raise ValueError(f"faces: label {unknown[0]!r} is none of the checkpoint's classes")
         execution = execution_of(record)
         execution.place(model)
         predictor = _Predictor(model, preprocess_of(record), execution, record["evaluate"])
-        targets = torch.tensor([position[label] for label in part["label"]])
-        return cls(predictor, record["arm"], int(record["seed"]), classes, part, rows, targets)
-
-    def look(self, untouched: torch.Tensor) -> None:
-        """Predict the faces as they are."""
-        self.found = self.predictor.predict(untouched, self.targets, self.rows)
-        still = np.zeros(len(self.rows))
-        self._note(self.found, still, intervention=UNTOUCHED, description="untouched")
+        targets = torch.tensor([position[label] for label in faces["label"]])
+        found = predictor.predict(untouched, targets, rows)
+        subject = cls(predictor, record["arm"], int(record["seed"]), classes, faces, rows, targets, found)
+        subject._note(found, np.zeros(len(rows)), intervention=UNTOUCHED, description="untouched")
+        return subject
 
     def meet(self, canvases: torch.Tensor, distortion: NDArray[np.float64], **told: Any) -> None:
-        """Predict those that are changed."""
-        assert self.found is not None
+        """Predict those that are changed; `told`: what the table says of the change."""
         changed, logits = np.flatnonzero(distortion > 0), self.found.logits.copy()
         if len(changed):
             predicted = self.predictor.predict(canvases[changed], self.targets[changed], self.rows[changed])

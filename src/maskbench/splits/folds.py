@@ -37,7 +37,7 @@ def grouped_folds(labels: NDArray[Any], groups: NDArray[Any], folds: int, seed: 
     counts = np.zeros((len(names), len(sizes)))
     np.add.at(counts, (group_of, classes), 1)
     order = np.arange(len(names))
-    np.random.RandomState(seed).shuffle(order)
+    np.random.RandomState(seed).shuffle(order)  # scikit-learn's generator: splits of record were dealt in this order
     order = order[np.argsort(-np.std(counts[order], axis=1), kind="stable")]
     fold_of_group, held = np.empty(len(names), dtype=int), np.zeros((folds, len(sizes)))
     own = np.eye(folds)[:, :, None]
